@@ -1,0 +1,1 @@
+//! sheetanchor keeps workloads running when a whole cluster of a multi-cluster Kubernetes fleet dies.

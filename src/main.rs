@@ -1,0 +1,2 @@
+//! The `sheetanchor` binary.
+fn main() {}
