@@ -1,0 +1,386 @@
+//! Decides whether a managed cluster is alive, from heartbeats alone.
+//!
+//! Invariant: nothing here reads a clock, and no age is taken from a cluster's stamp. A heartbeat
+//! counts from the [`Moment`] we saw it, so skew between clusters cannot cause a failover.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::cluster::AgentReady;
+use super::sight::Moment;
+use super::taint::Fault;
+
+/// A cluster is newly silent, and Late, after this share of its period: 1.5.
+const LATE_PERCENT: u32 = 150;
+/// Reports of Ready=False in a row that make a cluster NotReady.
+const NOT_READY_REPORTS: u32 = 2;
+/// Losses older than this no longer count against a cluster.
+const LOSS_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
+/// On-time beats asked of a cluster after its first loss in [`LOSS_MEMORY`]; doubled with each further one.
+const RECOVERY_BEATS: u32 = 2;
+/// The losses after which that number stops doubling: 2 × 2³ = 16 beats.
+const COUNTED_LOSSES: usize = 4;
+/// A cluster cannot declare a period outside these bounds.
+const PERIOD_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
+
+/// What we conclude about a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Verdict {
+    /// Beats on time, and its agent says Ready.
+    Ready,
+    /// Silent for more than 1.5 periods, or not heard of yet.
+    Late,
+    /// Past the limit, but without witnesses: treated as before.
+    Suspected,
+    /// Past the limit, witnessed.
+    Lost,
+    /// Its own agent reported Ready=False twice in a row.
+    NotReady,
+    /// No beat within the limit since it was registered.
+    NeverReported,
+    /// Beats again, but not yet long enough.
+    Recovering,
+}
+
+impl Verdict {
+    /// Every verdict, in the order of the enum.
+    pub const ALL: [Self; 7] =
+        [Self::Ready, Self::Late, Self::Suspected, Self::Lost, Self::NotReady, Self::NeverReported, Self::Recovering];
+
+    /// The word people see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "Ready",
+            Self::Late => "Late",
+            Self::Suspected => "Suspected",
+            Self::Lost => "Lost",
+            Self::NotReady => "NotReady",
+            Self::NeverReported => "NeverReported",
+            Self::Recovering => "Recovering",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The limits that verdicts are reached by.
+#[derive(Clone, Copy, Debug)]
+pub struct HealthPolicy {
+    /// The period of a cluster that declares none.
+    pub default_period: Duration,
+    /// Periods of silence after which a cluster is Lost.
+    pub grace_periods: u32,
+    /// The share of a fleet that may fall silent before the brake suspects us instead, 0 to 1.
+    pub unhealthy_threshold: f64,
+}
+
+impl HealthPolicy {
+    fn period(&self, declared_seconds: Option<i64>) -> Duration {
+        match declared_seconds {
+            Some(seconds) if seconds > 0 => {
+                Duration::from_secs(seconds.unsigned_abs()).clamp(PERIOD_BOUNDS.0, PERIOD_BOUNDS.1)
+            }
+            _ => self.default_period,
+        }
+    }
+}
+
+/// What one heartbeat said.
+#[derive(Clone, Copy, Debug)]
+pub struct Report {
+    /// The agent's own word.
+    pub ready: AgentReady,
+    /// The period it declares, in seconds.
+    pub declared_period_seconds: Option<i64>,
+}
+
+/// The health of one cluster.
+#[derive(Clone, Debug)]
+pub struct Health {
+    standing: Verdict,
+    since: Moment,
+    suspected: bool,
+    /// Taken from a taint that somebody else wrote: no beat seen, no silence measured by us.
+    adopted: bool,
+    /// Why it is, or was until it recovers, not schedulable.
+    fault: Option<Fault>,
+    period: Duration,
+    /// Ages count from here: the last beat, or when we first saw the cluster.
+    seen: Moment,
+    last_beat: Option<Moment>,
+    /// It has beaten at some time, perhaps before we started.
+    reported: bool,
+    not_ready_reports: u32,
+    not_ready_since: Option<Moment>,
+    on_time_beats: u32,
+    losses: Vec<Moment>,
+    /// Not Lost before this: the time for one more beat after the brake let go.
+    reprieve: Moment,
+}
+
+impl Health {
+    /// A cluster that we see for the first time.
+    ///
+    /// Its age starts at 0, however old its stamp looks. `reported`: it has a stamp. `carried`:
+    /// our taint, if it bears one; it then keeps the verdict that the taint names until it beats.
+    pub fn first_seen(
+        now: Moment,
+        reported: bool,
+        report: Report,
+        carried: Option<Fault>,
+        policy: &HealthPolicy,
+    ) -> Self {
+        let mut health = Self {
+            standing: if reported { Verdict::Ready } else { Verdict::Late },
+            since: now,
+            suspected: false,
+            adopted: false,
+            fault: None,
+            period: policy.period(report.declared_period_seconds),
+            seen: now,
+            last_beat: None,
+            reported,
+            not_ready_reports: 0,
+            not_ready_since: None,
+            on_time_beats: 0,
+            losses: Vec::new(),
+            reprieve: Moment::default(),
+        };
+        if let Some(fault) = carried {
+            health.adopt(now, fault);
+            health.losses.push(now);
+        }
+        health
+    }
+
+    /// Takes over the verdict of whoever wrote our taint, unless we reached one ourselves.
+    ///
+    /// Returns whether the verdict changed. It is given up as any other: by beats.
+    pub fn adopt(&mut self, now: Moment, fault: Fault) -> bool {
+        if !self.schedulable() {
+            return false;
+        }
+        let verdict = match fault {
+            Fault::ClusterStatusUnknown => Verdict::Lost,
+            Fault::ManagedClusterNotReady => Verdict::NotReady,
+            Fault::ClusterStatusNeverUpdated => Verdict::NeverReported,
+        };
+        self.enter(now, verdict);
+        self.fault = Some(fault);
+        self.adopted = true;
+        true
+    }
+
+    /// A heartbeat arrived. Returns whether the verdict changed.
+    pub fn beat(&mut self, now: Moment, report: Report, policy: &HealthPolicy) -> bool {
+        let before = self.verdict();
+        let on_time = now.since(self.seen) <= self.late_limit();
+        self.seen = now;
+        self.last_beat = Some(now);
+        self.reported = true;
+        self.suspected = false;
+        self.period = policy.period(report.declared_period_seconds);
+        let says_ready = report.ready != AgentReady::False;
+        if says_ready {
+            self.not_ready_reports = 0;
+            self.not_ready_since = None;
+        } else {
+            self.not_ready_reports = self.not_ready_reports.saturating_add(1);
+            self.not_ready_since.get_or_insert(now);
+        }
+        match self.standing {
+            Verdict::Lost => self.enter(now, Verdict::Recovering),
+            Verdict::NotReady if says_ready => self.enter(now, Verdict::Recovering),
+            Verdict::NeverReported if says_ready => self.enter(now, Verdict::Ready),
+            Verdict::NeverReported => self.enter(now, Verdict::Recovering),
+            Verdict::Recovering if says_ready && on_time => {
+                self.on_time_beats += 1;
+                if self.on_time_beats >= self.needed_beats(now) {
+                    self.enter(now, Verdict::Ready);
+                }
+            }
+            Verdict::Late => self.enter(now, Verdict::Ready),
+            Verdict::Ready | Verdict::Suspected | Verdict::NotReady | Verdict::Recovering => {}
+        }
+        self.verdict() != before
+    }
+
+    /// Judges the cluster's silence at `now`. Returns whether the verdict changed.
+    ///
+    /// `braked`: the brake is on, so nothing but a beat may change what the doors see.
+    pub fn judge(&mut self, now: Moment, braked: bool, policy: &HealthPolicy) -> bool {
+        let before = self.verdict();
+        let age = self.age(now);
+        if braked && age > self.period {
+            self.reprieve = now.plus(self.late_limit());
+        }
+        let past_limit = age > self.limit(policy);
+        let may_fall = !braked && now >= self.reprieve;
+        match self.standing {
+            Verdict::Lost | Verdict::NeverReported | Verdict::Suspected => {}
+            _ if past_limit && may_fall => {
+                self.fall(now, if self.reported { Verdict::Lost } else { Verdict::NeverReported });
+            }
+            Verdict::NotReady => {}
+            _ if self.not_ready_reports >= NOT_READY_REPORTS && !braked => self.fall(now, Verdict::NotReady),
+            Verdict::Recovering => {}
+            Verdict::Ready if age > self.late_limit() => self.enter(now, Verdict::Late),
+            Verdict::Late if self.reported && age <= self.late_limit() => self.enter(now, Verdict::Ready),
+            Verdict::Ready | Verdict::Late => {}
+        }
+        self.suspected =
+            past_limit && self.reported && !matches!(self.standing, Verdict::Lost | Verdict::NeverReported);
+        self.verdict() != before
+    }
+
+    /// What people see. Suspected hides the verdict under it, which the doors and taints still follow.
+    pub fn verdict(&self) -> Verdict {
+        if self.suspected { Verdict::Suspected } else { self.standing }
+    }
+
+    /// The verdict that doors, taint and condition follow: never Suspected.
+    pub fn standing(&self) -> Verdict {
+        self.standing
+    }
+
+    /// Since when it stands so.
+    pub fn since(&self) -> Moment {
+        self.since
+    }
+
+    /// Whether new workloads may be placed there.
+    pub fn schedulable(&self) -> bool {
+        matches!(self.standing, Verdict::Ready | Verdict::Late)
+    }
+
+    /// The value that our taint must have now, if any.
+    pub fn fault(&self) -> Option<Fault> {
+        if self.schedulable() { None } else { self.fault }
+    }
+
+    /// Whether we have a reason of our own to speak of this cluster: a beat, or a verdict.
+    /// A process that just started has none, and leaves the condition as it is.
+    pub fn attested(&self) -> bool {
+        self.last_beat.is_some() || !self.schedulable()
+    }
+
+    /// Time without a beat, as far as we could see.
+    pub fn age(&self, now: Moment) -> Duration {
+        now.since(self.seen)
+    }
+
+    /// Ages count from this moment.
+    pub fn seen(&self) -> Moment {
+        self.seen
+    }
+
+    /// The last beat that we saw.
+    pub fn last_beat(&self) -> Option<Moment> {
+        self.last_beat
+    }
+
+    /// The interval that the cluster declares.
+    pub fn period(&self) -> Duration {
+        self.period
+    }
+
+    /// The age at which it falls, once passed.
+    pub fn limit(&self, policy: &HealthPolicy) -> Duration {
+        self.period.saturating_mul(policy.grace_periods)
+    }
+
+    /// 1.5 periods.
+    pub fn late_limit(&self) -> Duration {
+        self.period * LATE_PERCENT / 100
+    }
+
+    /// Whether it has ever beaten.
+    pub fn reported(&self) -> bool {
+        self.reported
+    }
+
+    /// The first of the Ready=False reports in a row that it is in the middle of.
+    pub fn not_ready_since(&self) -> Option<Moment> {
+        self.not_ready_since
+    }
+
+    /// The time since its last loss, if it had one in the last 24 h.
+    pub fn since_last_loss(&self, now: Moment) -> Option<Duration> {
+        self.losses.last().map(|loss| now.since(*loss)).filter(|age| *age <= LOSS_MEMORY)
+    }
+
+    /// The facts and limits behind the verdict, for people: `no heartbeat for 48s (limit 45s)`.
+    pub fn explain(&self, now: Moment, policy: &HealthPolicy) -> String {
+        let silence = || format!("no heartbeat for {} (limit {})", short(self.age(now)), short(self.limit(policy)));
+        match self.verdict() {
+            _ if self.adopted => {
+                let value = self.fault.map_or("", Fault::as_str);
+                format!("found with our taint {value}, and no heartbeat seen for {} since", short(self.age(now)))
+            }
+            Verdict::Ready => format!("beats on time, every {}", short(self.period)),
+            Verdict::Late if !self.reported => {
+                format!("no heartbeat yet, {} after we first saw it", short(self.age(now)))
+            }
+            Verdict::Late => {
+                format!("no heartbeat for {} (late after {})", short(self.age(now)), short(self.late_limit()))
+            }
+            Verdict::Suspected => format!("{}, but no witness says that it is not us", silence()),
+            Verdict::Lost => silence(),
+            Verdict::NotReady => {
+                format!("its agent reported Ready=False in {} reports in a row", self.not_ready_reports)
+            }
+            Verdict::NeverReported => {
+                let age = short(self.age(now));
+                format!("no heartbeat for {age} since we first saw it (limit {})", short(self.limit(policy)))
+            }
+            Verdict::Recovering => {
+                format!("beats again: {} of {} on-time heartbeats needed", self.on_time_beats, self.needed_beats(now))
+            }
+        }
+    }
+
+    /// 2 × 2^(losses−1), at most 16.
+    fn needed_beats(&self, now: Moment) -> u32 {
+        let losses = self.losses.iter().filter(|loss| now.since(**loss) <= LOSS_MEMORY).count();
+        RECOVERY_BEATS << (losses.clamp(1, COUNTED_LOSSES) - 1)
+    }
+
+    fn fall(&mut self, now: Moment, verdict: Verdict) {
+        self.fault = Some(match verdict {
+            Verdict::NotReady => Fault::ManagedClusterNotReady,
+            Verdict::NeverReported => Fault::ClusterStatusNeverUpdated,
+            _ => Fault::ClusterStatusUnknown,
+        });
+        // A NotReady cluster that then falls silent is still in the same incident.
+        if verdict != Verdict::NeverReported && self.standing != Verdict::NotReady {
+            if self.losses.len() == COUNTED_LOSSES {
+                self.losses.remove(0);
+            }
+            self.losses.push(now);
+        }
+        self.enter(now, verdict);
+    }
+
+    fn enter(&mut self, now: Moment, verdict: Verdict) {
+        self.standing = verdict;
+        self.since = now;
+        self.adopted = false;
+        self.on_time_beats = 0;
+    }
+}
+
+/// A duration for people: `0.4s`, `48s`, `1m30s`, `2h05m`.
+pub fn short(span: Duration) -> String {
+    let (whole, tenths) = (span.as_secs(), span.subsec_millis() / 100);
+    match whole {
+        0..10 if tenths > 0 => format!("{whole}.{tenths}s"),
+        0..60 => format!("{whole}s"),
+        60..3600 if whole.is_multiple_of(60) => format!("{}m", whole / 60),
+        60..3600 => format!("{}m{:02}s", whole / 60, whole % 60),
+        _ => format!("{}h{:02}m", whole / 3600, whole / 60 % 60),
+    }
+}

@@ -1,0 +1,12 @@
+//! What sheetanchor decides, as pure functions and values.
+//!
+//! Invariant: nothing in here is async, reads a clock, logs, or knows Kubernetes' client,
+//! JSON or serde. Time comes in as an argument; decisions go out as values that carry
+//! their reasons.
+
+pub mod brake;
+pub mod cluster;
+pub mod health;
+pub mod placement;
+pub mod sight;
+pub mod taint;
