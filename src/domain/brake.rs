@@ -79,7 +79,7 @@ pub fn newly_silent(health: &Health, now: Moment) -> bool {
 }
 
 /// Whether a cluster that beats says that it is not ready, and that is news.
-fn newly_not_ready(health: &Health, now: Moment) -> bool {
+pub fn newly_not_ready(health: &Health, now: Moment) -> bool {
     let stale = health.standing() == Verdict::NotReady && now.since(health.since()) > NEWS;
     health.not_ready_since().is_some() && !stale && !newly_silent(health, now)
 }

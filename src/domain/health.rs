@@ -120,6 +120,8 @@ pub struct Health {
     losses: Vec<Moment>,
     /// Not Lost before this: the time for one more beat after the brake let go.
     reprieve: Moment,
+    /// Its object cannot be read since then: its age stands still.
+    unreadable_since: Option<Moment>,
 }
 
 impl Health {
@@ -149,6 +151,7 @@ impl Health {
             on_time_beats: 0,
             losses: Vec::new(),
             reprieve: Moment::default(),
+            unreadable_since: None,
         };
         if let Some(fault) = carried {
             health.adopt(now, fault);
@@ -237,6 +240,18 @@ impl Health {
         self.verdict() != before
     }
 
+    /// Its object cannot be read any more, or again: in between its age stands still.
+    pub fn set_readable(&mut self, now: Moment, readable: bool) {
+        match (readable, self.unreadable_since) {
+            (false, None) => self.unreadable_since = Some(now),
+            (true, Some(since)) => {
+                self.seen = self.seen.plus(now.since(since));
+                self.unreadable_since = None;
+            }
+            _ => {}
+        }
+    }
+
     /// What people see. Suspected hides the verdict under it, which the doors and taints still follow.
     pub fn verdict(&self) -> Verdict {
         if self.suspected { Verdict::Suspected } else { self.standing }
@@ -270,7 +285,7 @@ impl Health {
 
     /// Time without a beat, as far as we could see.
     pub fn age(&self, now: Moment) -> Duration {
-        now.since(self.seen)
+        self.unreadable_since.unwrap_or(now).since(self.seen)
     }
 
     /// Ages count from this moment.

@@ -1,4 +1,11 @@
 //! What we know of the fleet: one owner that events go into, and immutable snapshots that come out.
 
+pub mod action;
+mod entry;
+mod gate;
+pub mod index;
+mod nodes;
 pub mod policy;
 pub mod snapshot;
+
+pub use entry::ALIVE_CONDITION;

@@ -3,9 +3,6 @@
 use crate::domain::health::HealthPolicy;
 use crate::domain::placement::SparePolicy;
 
-/// The label whose value `<namespace>.<name>` says which cluster a node stands for.
-pub const NODE_LABEL: &str = "sheetanchor.dev/cluster";
-
 /// The rules that the fleet is judged by.
 #[derive(Clone, Debug)]
 pub struct Policy {

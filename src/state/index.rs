@@ -1,0 +1,360 @@
+//! The one owner of what we know: events go in, writes and notices come out.
+//!
+//! Invariant: synchronous and without a clock. Whatever it decides, a test can make it decide again.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::domain::brake::{self, Cause};
+use crate::domain::cluster::{Cluster, ClusterKey};
+use crate::domain::health::Health;
+use crate::domain::node::Home;
+use crate::domain::placement::ClusterView;
+use crate::domain::sight::{Moment, Sight};
+
+use super::action::{Action, BrakeRecord, Event, Notice, Outcome, Subject, Target, Topic, Write};
+use super::entry::{Desk, Entry};
+use super::gate::Gate;
+use super::nodes::Nodes;
+use super::policy::Policy;
+use super::snapshot::{BrakeView, NodeHome, Snapshot, Undecodable};
+
+/// Snapshots that only bring new ages are published this often; what the doors decide by, at once.
+const CALM_PUBLICATION: Duration = Duration::from_secs(1);
+/// The brake's record is rewritten at most this often while it is on.
+const BRAKE_PACE: Duration = Duration::from_secs(5);
+
+/// What we know of the fleet.
+#[derive(Debug)]
+pub struct Index {
+    policy: Arc<Policy>,
+    sight: Sight,
+    leading: bool,
+    clusters: BTreeMap<ClusterKey, Entry>,
+    clusters_listed: bool,
+    nodes: Nodes,
+    nodes_listed: bool,
+    undecodable: BTreeMap<String, Undecodable>,
+    brake: Option<BrakeView>,
+    /// Clusters that an earlier leader's brake named, until they had time to beat.
+    inherited: BTreeSet<ClusterKey>,
+    brake_gate: Gate<Vec<ClusterKey>>,
+    places: Arc<HashMap<ClusterKey, usize>>,
+    homes: Arc<HashMap<Box<str>, NodeHome>>,
+    urgent: bool,
+    published: Option<Instant>,
+}
+
+impl Index {
+    /// Knows nothing yet, and is blind until the first list.
+    pub fn new(now: Instant, policy: Arc<Policy>) -> Self {
+        Self {
+            policy,
+            sight: Sight::new(now),
+            leading: false,
+            clusters: BTreeMap::new(),
+            clusters_listed: false,
+            nodes: Nodes::default(),
+            nodes_listed: false,
+            undecodable: BTreeMap::new(),
+            brake: None,
+            inherited: BTreeSet::new(),
+            brake_gate: Gate::new(),
+            places: Arc::default(),
+            homes: Arc::default(),
+            urgent: false,
+            published: None,
+        }
+    }
+
+    /// Takes in one event that happened at `now`, and says what follows.
+    ///
+    /// Beats count at once; silence is judged, and writes are planned, on [`Event::Tick`].
+    pub fn apply(&mut self, event: Event, now: Instant) -> Vec<Action> {
+        let moment = self.sight.look(now);
+        let mut actions = Vec::new();
+        match event {
+            Event::Tick => self.tick(now, moment, &mut actions),
+            Event::Leading(leading) => self.set_leading(leading),
+            Event::BrakeFound(clusters) => self.inherited = clusters.into_iter().collect(),
+            Event::ClusterWatchBroke => {
+                self.sight.lose();
+                self.urgent = true;
+            }
+            Event::ClustersListed(listed) => {
+                self.sight.regain(now);
+                self.list_clusters(listed, moment, &mut actions);
+            }
+            Event::ClusterApplied(observed) => {
+                self.sight.hear();
+                match observed {
+                    Ok(cluster) => self.observe(cluster, moment, false, &mut actions),
+                    Err(undecodable) => self.lose_sight_of(undecodable, moment),
+                }
+            }
+            Event::ClusterDeleted(key) => {
+                self.sight.hear();
+                self.forget_cluster(&key);
+            }
+            Event::ClusterRead(cluster) => self.observe(cluster, moment, false, &mut actions),
+            Event::NodesListed(nodes) => {
+                self.nodes.list(nodes);
+                self.nodes_listed = true;
+            }
+            Event::NodeApplied(node) => self.nodes.apply(node),
+            Event::NodeDeleted(name) => self.nodes.delete(&name),
+            Event::Wrote(target, outcome) => self.wrote(&target, outcome, now),
+        }
+        actions
+    }
+
+    fn list_clusters(&mut self, listed: Vec<Result<Cluster, Undecodable>>, moment: Moment, actions: &mut Vec<Action>) {
+        let mut gone: BTreeSet<ClusterKey> = self.clusters.keys().cloned().collect();
+        self.undecodable.clear();
+        for observed in listed {
+            match observed {
+                Ok(cluster) => {
+                    gone.remove(&cluster.key);
+                    self.observe(cluster, moment, true, actions);
+                }
+                Err(undecodable) => {
+                    gone.remove(undecodable.key.as_str());
+                    self.lose_sight_of(undecodable, moment);
+                }
+            }
+        }
+        for key in gone {
+            self.forget_cluster(&key);
+        }
+        self.clusters_listed = true;
+        self.urgent = true;
+    }
+
+    /// Takes in one version of a cluster. `relisted`: it replaces what we had, whatever its version.
+    fn observe(&mut self, cluster: Cluster, now: Moment, relisted: bool, actions: &mut Vec<Action>) {
+        let policy = Arc::clone(&self.policy);
+        self.undecodable.remove(cluster.key.as_str());
+        let same = self.clusters.get_mut(&cluster.key).filter(|entry| entry.cluster.uid == cluster.uid);
+        let Some(entry) = same else {
+            let entry = Entry::new(cluster, now, &policy.taint_key, &policy.health);
+            if entry.cluster.wants_init {
+                let text = format!(
+                    "cluster \"{}\" sets clusterInitBaseName, but Clusternet's lifecycle controller, \
+                     which acts on it, is off where sheetanchor owns the taint",
+                    entry.cluster.key
+                );
+                actions.push(entry.notice(Topic::ClusterInitIgnored, text));
+            }
+            self.clusters.insert(entry.cluster.key.clone(), entry);
+            self.nodes.set_stale();
+            self.urgent = true;
+            return;
+        };
+        // Our own reads run ahead of the watch, which then repeats what is older.
+        if !relisted && older(&cluster.resource_version, &entry.cluster.resource_version) {
+            return;
+        }
+        let before = &entry.cluster;
+        let renamed = before.labels != cluster.labels || before.cluster_id != cluster.cluster_id;
+        let steered = renamed || before.taints != cluster.taints;
+        let changed = entry.observe(cluster, now, &policy.taint_key, &policy.health);
+        if changed {
+            actions.push(entry.verdict_notice(now, &policy.health));
+        }
+        if renamed {
+            self.nodes.set_stale();
+        }
+        self.urgent |= steered || changed;
+    }
+
+    fn lose_sight_of(&mut self, undecodable: Undecodable, now: Moment) {
+        if let Some(entry) = self.clusters.get_mut(undecodable.key.as_str()) {
+            entry.set_readable(now, false);
+        }
+        self.undecodable.insert(undecodable.key.clone(), undecodable);
+        self.urgent = true;
+    }
+
+    fn forget_cluster(&mut self, key: &ClusterKey) {
+        self.undecodable.remove(key.as_str());
+        if self.clusters.remove(key).is_some() {
+            self.nodes.set_stale();
+            self.urgent = true;
+        }
+    }
+
+    fn set_leading(&mut self, leading: bool) {
+        self.leading = leading;
+        self.brake_gate = Gate::new();
+        self.nodes.forget_writes();
+        for entry in self.clusters.values_mut() {
+            entry.forget_writes();
+        }
+    }
+
+    fn wrote(&mut self, target: &Target, outcome: Outcome, now: Instant) {
+        match target {
+            Target::Taints(key) | Target::Condition(key) => {
+                if let Some(entry) = self.clusters.get_mut(key) {
+                    entry.wrote(target, outcome, now);
+                }
+            }
+            Target::Node(name) => self.nodes.wrote(name, outcome, now),
+            Target::Brake => self.brake_gate.ended(outcome, now),
+        }
+    }
+
+    fn tick(&mut self, now: Instant, moment: Moment, actions: &mut Vec<Action>) {
+        let policy = Arc::clone(&self.policy);
+        if self.nodes.settle(self.clusters.values().map(|entry| &*entry.cluster), &policy, actions) {
+            self.urgent = true;
+        }
+        if self.sight.is_blind() {
+            return;
+        }
+        self.brake(now, moment, actions);
+        let braked = self.brake.is_some();
+        for entry in self.clusters.values_mut() {
+            if entry.judge(moment, braked, &policy.health) {
+                self.urgent = true;
+                actions.push(entry.verdict_notice(moment, &policy.health));
+            }
+        }
+        if self.leading && self.nodes_listed {
+            self.plan_writes(now, moment, actions);
+        }
+    }
+
+    fn brake(&mut self, now: Instant, moment: Moment, actions: &mut Vec<Action>) {
+        let cause = self.brake_cause(moment);
+        let clusters = if cause.is_some() { self.failing(moment) } else { Vec::new() };
+        let before = self.brake.take();
+        let notice = match (&before, cause) {
+            (None, Some(cause)) => Some((Topic::BrakeOn, format!("the brake is on: {cause}"))),
+            (Some(_), None) => Some((Topic::BrakeOff, "the brake let go".to_owned())),
+            _ => None,
+        };
+        self.brake = cause.map(|cause| {
+            let since = before.map_or(now, |before| before.since);
+            BrakeView { cause, since, clusters }
+        });
+        if let Some((topic, text)) = notice {
+            self.urgent = true;
+            actions.push(Action::Tell(Notice { subject: Subject::Fleet, topic, text }));
+        }
+    }
+
+    fn brake_cause(&mut self, moment: Moment) -> Option<Cause> {
+        let waits = |health: &Health| health.last_beat().is_none() && health.age(moment) <= health.late_limit();
+        let clusters = &self.clusters;
+        self.inherited.retain(|key| clusters.get(key).is_some_and(|entry| waits(&entry.health)));
+        let fleet = self.clusters.values().map(|entry| &entry.health);
+        let waiting = self.inherited.len();
+        brake::assess(fleet, moment, &self.policy.health)
+            .or_else(|| (waiting > 0).then_some(Cause::Inherited { waiting }))
+    }
+
+    /// The clusters that the brake is on for.
+    fn failing(&self, moment: Moment) -> Vec<ClusterKey> {
+        let failing =
+            |entry: &Entry| brake::newly_silent(&entry.health, moment) || brake::newly_not_ready(&entry.health, moment);
+        let named = self.clusters.iter().filter(|(key, entry)| failing(entry) || self.inherited.contains(*key));
+        named.map(|(key, _)| key.clone()).collect()
+    }
+
+    fn plan_writes(&mut self, now: Instant, moment: Moment, actions: &mut Vec<Action>) {
+        let policy = Arc::clone(&self.policy);
+        let desk =
+            Desk { now, moment, braked: self.brake.is_some(), taint_key: &policy.taint_key, health: &policy.health };
+        self.record_brake(now, actions);
+        for entry in self.clusters.values_mut() {
+            let restless = entry.restless;
+            if restless {
+                entry.due(&desk, actions);
+            }
+            if entry.writable() {
+                self.nodes.due(entry, restless, &desk, actions);
+            }
+        }
+    }
+
+    fn record_brake(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let clusters = self.brake.as_ref().map(|brake| brake.clusters.clone()).unwrap_or_default();
+        let calm = clusters.is_empty();
+        let hurried = self.brake_gate.stored_within(BRAKE_PACE, now, |stored| stored.is_empty() == calm);
+        let known = self.brake_gate.stored() == Some(&clusters);
+        if known || hurried || self.brake_gate.pass(&clusters, now, Duration::ZERO).is_none() {
+            return;
+        }
+        let record = self.brake.as_ref().map(|brake| BrakeRecord {
+            rule: brake.cause.as_str(),
+            reason: brake.cause.to_string(),
+            share: brake.cause.share(),
+            clusters: brake.clusters.clone(),
+        });
+        self.brake_gate.sent(clusters);
+        actions.push(Action::Write(Write::Brake(record)));
+    }
+
+    /// Whether both first lists are complete: before that there is no fleet to serve.
+    pub fn is_complete(&self) -> bool {
+        self.clusters_listed && self.nodes_listed
+    }
+
+    /// The snapshot to publish at `now`, when one is due.
+    pub fn publication(&mut self, now: Instant) -> Option<Snapshot> {
+        let calm = self.published.is_some_and(|at| now < at + CALM_PUBLICATION);
+        if !self.is_complete() || (calm && !self.urgent) {
+            return None;
+        }
+        self.urgent = false;
+        self.published = Some(now);
+        Some(self.snapshot(now))
+    }
+
+    fn snapshot(&mut self, now: Instant) -> Snapshot {
+        let moment = self.sight.look(now);
+        let clusters: Vec<_> = self.clusters.values_mut().map(Entry::view).collect();
+        let moved =
+            clusters.len() != self.places.len() || !self.clusters.keys().all(|key| self.places.contains_key(key));
+        if moved {
+            self.places = Arc::new(self.clusters.keys().cloned().zip(0..).collect());
+        }
+        let taint_key = &self.policy.taint_key;
+        let homes = self.nodes.homes().filter_map(|entry| {
+            let home = match &entry.home {
+                Home::Cluster(key) => NodeHome::Cluster(*self.places.get(key)?),
+                _ => NodeHome::Vanished(entry.vanished(taint_key)?.into()),
+            };
+            Some((entry.node.name.as_str().into(), home))
+        });
+        let homes: HashMap<Box<str>, NodeHome> = homes.collect();
+        if homes != *self.homes {
+            self.homes = Arc::new(homes);
+        }
+        let down = |view: &Arc<ClusterView>| !view.cluster.is_spare() && view.is_down(taint_key);
+        Snapshot {
+            active_down: clusters.iter().any(down),
+            clusters,
+            places: Arc::clone(&self.places),
+            nodes: Arc::clone(&self.homes),
+            brake: self.brake.clone(),
+            blind: self.sight.is_blind(),
+            undecodable: self.undecodable.values().cloned().collect(),
+            taken: (now, moment),
+            policy: Arc::clone(&self.policy),
+        }
+    }
+}
+
+/// Whether version `a` is older than, or the same as, `b`.
+///
+/// Resource versions of one resource are comparable numbers (Kubernetes KEP-5504; true of etcd
+/// before that too). Ones that are not are taken as newer.
+fn older(a: &str, b: &str) -> bool {
+    match (a.parse::<u64>(), b.parse::<u64>()) {
+        (Ok(a), Ok(b)) => a <= b,
+        _ => false,
+    }
+}

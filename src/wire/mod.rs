@@ -1,0 +1,5 @@
+//! Kubernetes' JSON to our domain and back. Decides nothing.
+
+pub mod managed_cluster;
+pub mod node;
+mod quantity;
