@@ -30,6 +30,8 @@ pub enum Event {
     NodesListed(Vec<Node>),
     /// A Node came or changed.
     NodeApplied(Node),
+    /// A Node as one of our own writes or reads found it, ahead of the watch.
+    NodeRead(Node),
     /// A Node went.
     NodeDeleted(String),
     /// A write came to an end.

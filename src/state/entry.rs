@@ -183,6 +183,11 @@ impl Entry {
         let status = alive(standing);
         let found = self.cluster.conditions.iter().find(|condition| condition.kind == ALIVE_CONDITION);
         let same = |found: &&Condition| found.status == status && found.reason == standing.as_str();
+        if self.taints.is_busy() {
+            // Both writes are decided on the same version: the taint goes first.
+            self.restless = true;
+            return;
+        }
         if !self.health.attested() || found.filter(same).is_some() {
             return;
         }

@@ -52,6 +52,11 @@ impl<W: PartialEq> Gate<W> {
         self.stored.as_ref().is_some_and(|(stored, at)| matches(stored) && now < *at + span)
     }
 
+    /// A write is under way.
+    pub(super) fn is_busy(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
     pub(super) fn sent(&mut self, wanted: W) {
         self.in_flight = Some(wanted);
     }

@@ -16,6 +16,7 @@ use crate::domain::sight::{Moment, Sight};
 use super::action::{Action, BrakeRecord, Event, Notice, Outcome, Subject, Target, Topic, Write};
 use super::entry::{Desk, Entry};
 use super::gate::Gate;
+use super::version::newer;
 use super::nodes::Nodes;
 use super::policy::Policy;
 use super::snapshot::{BrakeView, NodeHome, Snapshot, Undecodable};
@@ -42,6 +43,7 @@ pub struct Index {
     brake_gate: Gate<Vec<ClusterKey>>,
     places: Arc<HashMap<ClusterKey, usize>>,
     homes: Arc<HashMap<Box<str>, NodeHome>>,
+    beats: u64,
     urgent: bool,
     published: Option<Instant>,
 }
@@ -63,6 +65,7 @@ impl Index {
             brake_gate: Gate::new(),
             places: Arc::default(),
             homes: Arc::default(),
+            beats: 0,
             urgent: false,
             published: None,
         }
@@ -102,7 +105,7 @@ impl Index {
                 self.nodes.list(nodes);
                 self.nodes_listed = true;
             }
-            Event::NodeApplied(node) => self.nodes.apply(node),
+            Event::NodeApplied(node) | Event::NodeRead(node) => self.nodes.apply(node),
             Event::NodeDeleted(name) => self.nodes.delete(&name),
             Event::Wrote(target, outcome) => self.wrote(&target, outcome, now),
         }
@@ -152,12 +155,13 @@ impl Index {
             return;
         };
         // Our own reads run ahead of the watch, which then repeats what is older.
-        if !relisted && older(&cluster.resource_version, &entry.cluster.resource_version) {
+        if !relisted && !newer(&cluster.resource_version, &entry.cluster.resource_version) {
             return;
         }
         let before = &entry.cluster;
         let renamed = before.labels != cluster.labels || before.cluster_id != cluster.cluster_id;
         let steered = renamed || before.taints != cluster.taints;
+        self.beats += u64::from(before.stamp != cluster.stamp);
         let changed = entry.observe(cluster, now, &policy.taint_key, &policy.health);
         if changed {
             actions.push(entry.verdict_notice(now, &policy.health));
@@ -297,6 +301,11 @@ impl Index {
         actions.push(Action::Write(Write::Brake(record)));
     }
 
+    /// The heartbeats seen so far.
+    pub fn beats(&self) -> u64 {
+        self.beats
+    }
+
     /// Whether both first lists are complete: before that there is no fleet to serve.
     pub fn is_complete(&self) -> bool {
         self.clusters_listed && self.nodes_listed
@@ -345,16 +354,5 @@ impl Index {
             taken: (now, moment),
             policy: Arc::clone(&self.policy),
         }
-    }
-}
-
-/// Whether version `a` is older than, or the same as, `b`.
-///
-/// Resource versions of one resource are comparable numbers (Kubernetes KEP-5504; true of etcd
-/// before that too). Ones that are not are taken as newer.
-fn older(a: &str, b: &str) -> bool {
-    match (a.parse::<u64>(), b.parse::<u64>()) {
-        (Ok(a), Ok(b)) => a <= b,
-        _ => false,
     }
 }

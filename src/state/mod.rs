@@ -7,5 +7,6 @@ pub mod index;
 mod nodes;
 pub mod policy;
 pub mod snapshot;
+mod version;
 
 pub use entry::ALIVE_CONDITION;

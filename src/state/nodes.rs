@@ -11,6 +11,7 @@ use super::action::{Action, Notice, Outcome, Subject, Topic, Write};
 use super::entry::{Desk, Entry};
 use super::gate::Gate;
 use super::policy::Policy;
+use super::version::newer;
 
 /// Both things that we write on a Node: our taint, and the annotation that repeats the foreign ones.
 type Mirror = (Option<Fault>, Option<String>);
@@ -44,6 +45,11 @@ impl Nodes {
     }
 
     pub(super) fn apply(&mut self, node: Node) {
+        let known = self.entries.get(&node.name).filter(|known| known.node.uid == node.uid);
+        // Our own reads run ahead of the watch, which then repeats what is older.
+        if known.is_some_and(|known| !newer(&node.resource_version, &known.node.resource_version)) {
+            return;
+        }
         let known = self.entries.remove(&node.name);
         self.stale |= known.as_ref().is_none_or(|known| known.node.labels != node.labels);
         self.entries.insert(node.name.clone(), renewed(known, node));

@@ -1,0 +1,96 @@
+//! The ConfigMap that keeps the brake's state, for the next leader and for people.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::PostParams;
+use kube::{Api, Client};
+
+use crate::clock;
+use crate::domain::cluster::ClusterKey;
+use crate::state::action::BrakeRecord;
+
+/// Its name.
+pub const NAME: &str = "sheetanchor-brake";
+
+/// Reads and writes the record.
+#[derive(Clone)]
+pub struct BrakeStore {
+    api: Api<ConfigMap>,
+}
+
+impl BrakeStore {
+    /// In the namespace of our own objects.
+    pub fn new(client: Client, namespace: &str) -> Self {
+        Self { api: Api::namespaced(client, namespace) }
+    }
+
+    /// The clusters for which an earlier leader's brake is on; none when it was off or never was.
+    ///
+    /// # Errors
+    /// The API server's, and any other that kept it from answering.
+    pub async fn load(&self) -> Result<Vec<ClusterKey>, kube::Error> {
+        let data = self.api.get_opt(NAME).await?.and_then(|map| map.data).unwrap_or_default();
+        if data.get("state").map(String::as_str) != Some("on") {
+            return Ok(Vec::new());
+        }
+        let clusters = data.get("clusters").map(String::as_str).unwrap_or_default();
+        Ok(clusters.lines().filter_map(ClusterKey::parse).collect())
+    }
+
+    /// Keeps the record, on the version of the ConfigMap that it finds.
+    ///
+    /// # Errors
+    /// The API server's; 409 when somebody wrote in between.
+    pub async fn store(&self, record: Option<&BrakeRecord>) -> Result<(), kube::Error> {
+        let Some(mut map) = self.api.get_opt(NAME).await? else {
+            let metadata = ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() };
+            let map = ConfigMap { metadata, data: Some(data(record, None)), ..ConfigMap::default() };
+            return self.api.create(&PostParams::default(), &map).await.map(drop);
+        };
+        map.data = Some(data(record, map.data.as_ref()));
+        self.api.replace(NAME, &PostParams::default(), &map).await.map(drop)
+    }
+}
+
+/// The record as text. `before`: what the ConfigMap says now; a brake that stays on keeps its `since`.
+fn data(record: Option<&BrakeRecord>, before: Option<&BTreeMap<String, String>>) -> BTreeMap<String, String> {
+    let before = |name: &str| before.and_then(|data| data.get(name)).cloned();
+    let now = clock::wall().to_string();
+    let Some(record) = record else {
+        return BTreeMap::from([("state".to_owned(), "off".to_owned()), ("since".to_owned(), now)]);
+    };
+    let was_on = before("state").as_deref() == Some("on");
+    let since = if was_on { before("since") } else { None };
+    let clusters: Vec<&str> = record.clusters.iter().map(ClusterKey::as_str).collect();
+    BTreeMap::from([
+        ("state".to_owned(), "on".to_owned()),
+        ("since".to_owned(), since.unwrap_or(now)),
+        ("rule".to_owned(), record.rule.to_owned()),
+        ("reason".to_owned(), record.reason.clone()),
+        ("share".to_owned(), format!("{:.2}", record.share)),
+        ("clusters".to_owned(), clusters.join("\n")),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> BrakeRecord {
+        let clusters = vec![ClusterKey::new("fleet", "a"), ClusterKey::new("fleet", "b")];
+        BrakeRecord { rule: "Mass", reason: "r".into(), share: 0.6, clusters }
+    }
+
+    #[test]
+    fn a_brake_that_stays_on_keeps_its_since() {
+        let first = data(Some(&record()), None);
+        let off = data(None, Some(&first));
+        let earlier = BTreeMap::from([("state".into(), "on".into()), ("since".into(), "earlier".into())]);
+        assert_eq!(data(Some(&record()), Some(&earlier))["since"], "earlier");
+        assert_ne!(data(Some(&record()), Some(&off))["since"], "earlier");
+        assert_eq!((off["state"].as_str(), off.len()), ("off", 2));
+        assert_eq!((first["share"].as_str(), first["clusters"].as_str()), ("0.60", "fleet/a\nfleet/b"));
+    }
+}

@@ -1,0 +1,7 @@
+//! What watches and what writes. One owner per effect.
+
+pub mod brake_record;
+pub mod events;
+pub mod monitor;
+pub mod tainter;
+pub mod watch;

@@ -1,0 +1,23 @@
+//! Logs: to standard error, as text or JSON.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::LoggingFormat;
+
+/// Sets up the process's log. `level` is a level or a filter such as `info,kube=debug`.
+///
+/// # Errors
+/// When the level cannot be read.
+pub fn init(format: LoggingFormat, level: &str) -> Result<(), String> {
+    let filter = EnvFilter::try_new(level)
+        .map_err(|error| format!("--log-level {level:?}: {error}; allowed: error, warn, info, debug, trace"))?;
+    let colour = std::io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match format {
+        LoggingFormat::Text => builder.with_ansi(colour).init(),
+        LoggingFormat::Json => builder.json().flatten_event(true).init(),
+    }
+    Ok(())
+}
