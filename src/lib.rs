@@ -1,1 +1,4 @@
 //! sheetanchor keeps workloads running when a whole cluster of a multi-cluster Kubernetes fleet dies.
+
+pub mod clock;
+pub mod domain;
