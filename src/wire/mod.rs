@@ -1,0 +1,3 @@
+//! Between Kubernetes' objects and ours: translates, decides nothing.
+
+pub mod lease;
