@@ -1,0 +1,3 @@
+//! What sheetanchor does to the hub: one owner per effect.
+
+pub mod leader;
