@@ -34,13 +34,7 @@ pub struct EventWriter {
 
 impl EventWriter {
     /// `identity` tells replicas apart; `namespace` is that of our own objects.
-    pub fn new(
-        client: Client,
-        leadership: Leadership,
-        namespace: &str,
-        identity: &str,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub fn new(client: Client, leadership: Leadership, namespace: &str, identity: &str, metrics: Arc<Metrics>) -> Self {
         let reporter = Reporter { controller: "sheetanchor".to_owned(), instance: Some(identity.to_owned()) };
         Self { recorder: Recorder::new(client, reporter), leadership, namespace: namespace.to_owned(), metrics }
     }
@@ -57,8 +51,8 @@ impl EventWriter {
                 self.metrics.events_dropped.inc();
                 continue;
             }
-            let event = event(&notice);
-            let publishing = self.recorder.publish(&event, &self.about(&notice.subject));
+            let (event, about) = (event(&notice), self.about(&notice.subject));
+            let publishing = self.recorder.publish(&event, &about);
             let published = tokio::time::timeout(TIMEOUT, publishing).await;
             if !matches!(published, Ok(Ok(()))) {
                 self.metrics.events_dropped.inc();

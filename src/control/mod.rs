@@ -2,6 +2,7 @@
 
 pub mod brake_record;
 pub mod events;
+pub mod leader;
 pub mod monitor;
 pub mod tainter;
 pub mod watch;

@@ -43,10 +43,9 @@ pub async fn clusters(client: Client, events: mpsc::Sender<Event>, report: Repor
     let api: Api<DeserializeGuard<ManagedCluster>> = Api::all(client);
     let read = |object: DeserializeGuard<ManagedCluster>| match object.0 {
         Ok(object) => Ok(Cluster::from(object)),
-        Err(invalid) => Err(Undecodable {
-            key: managed_cluster::key(&invalid.metadata).as_str().to_owned(),
-            error: invalid.error,
-        }),
+        Err(invalid) => {
+            Err(Undecodable { key: managed_cluster::key(&invalid.metadata).as_str().to_owned(), error: invalid.error })
+        }
     };
     let event = |step| match step {
         Step::Listed(objects) => Some(Event::ClustersListed(objects.into_iter().map(read).collect())),
@@ -79,11 +78,8 @@ async fn watch<K>(
 ) where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let retry = ExponentialBuilder::new()
-        .with_min_delay(RETRY.0)
-        .with_max_delay(RETRY.1)
-        .with_jitter()
-        .without_max_times();
+    let retry =
+        ExponentialBuilder::new().with_min_delay(RETRY.0).with_max_delay(RETRY.1).with_jitter().without_max_times();
     let mut waits = retry.build();
     let mut serving = None;
     loop {

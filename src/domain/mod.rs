@@ -7,6 +7,7 @@
 pub mod brake;
 pub mod cluster;
 pub mod health;
+pub mod lease;
 pub mod node;
 pub mod placement;
 pub mod sight;

@@ -16,10 +16,10 @@ use crate::domain::sight::{Moment, Sight};
 use super::action::{Action, BrakeRecord, Event, Notice, Outcome, Subject, Target, Topic, Write};
 use super::entry::{Desk, Entry};
 use super::gate::Gate;
-use super::version::newer;
 use super::nodes::Nodes;
 use super::policy::Policy;
 use super::snapshot::{BrakeView, NodeHome, Snapshot, Undecodable};
+use super::version::newer;
 
 /// Snapshots that only bring new ages are published this often; what the doors decide by, at once.
 const CALM_PUBLICATION: Duration = Duration::from_secs(1);
