@@ -1,0 +1,6 @@
+//! All integration tests that need no control plane, in one binary.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod brake_model;
+mod twister;
