@@ -3,4 +3,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod brake_model;
+mod detection;
+mod simulation;
+mod stage;
 mod twister;

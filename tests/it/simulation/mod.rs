@@ -1,0 +1,2 @@
+//! A virtual world.
+pub(crate) mod api;
