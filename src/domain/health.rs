@@ -346,7 +346,8 @@ impl Health {
             Verdict::Suspected => format!("{}, but no witness says that it is not us", silence()),
             Verdict::Lost => silence(),
             Verdict::NotReady => {
-                format!("its agent reported Ready=False in {} reports in a row", self.not_ready_reports)
+                let reports = self.not_ready_reports;
+                format!("its agent reported Ready=False in {reports} reports in a row (limit {NOT_READY_REPORTS})")
             }
             Verdict::NeverReported => {
                 let age = short(self.age(now));
