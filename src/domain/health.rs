@@ -175,6 +175,8 @@ impl Health {
         self.enter(now, verdict);
         self.fault = Some(fault);
         self.adopted = true;
+        // Whoever called it Lost or NotReady had seen it beat.
+        self.reported |= fault != Fault::ClusterStatusNeverUpdated;
         true
     }
 

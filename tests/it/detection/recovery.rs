@@ -112,6 +112,21 @@ fn a_restart_keeps_the_verdict_of_our_taint_until_beats() {
 }
 
 #[test]
+fn a_taint_found_at_a_start_says_that_the_cluster_has_reported() {
+    let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
+    stage.api.change_cluster(&key("a"), |cluster| {
+        cluster.stamp = None;
+        cluster.taints.push(Fault::ManagedClusterNotReady.taint(UNSCHEDULABLE_KEY));
+    });
+    stage.restart();
+    stage.open();
+    stage.beats(&["b"], s(10), 4);
+    assert_eq!((stage.verdict("a"), stage.taint("a")), (Verdict::Lost, Some(Fault::ClusterStatusUnknown)));
+    stage.beats(&["a", "b"], s(10), 1);
+    assert_eq!((stage.verdict("a"), stage.taint("a")), (Verdict::Recovering, Some(Fault::ClusterStatusUnknown)));
+}
+
+#[test]
 fn nothing_is_lost_within_three_periods_of_a_start() {
     let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
     stage.beats(&["a", "b"], s(10), 2);
