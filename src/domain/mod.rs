@@ -12,3 +12,6 @@ pub mod node;
 pub mod placement;
 pub mod sight;
 pub mod taint;
+
+#[cfg(test)]
+pub(crate) mod testing;

@@ -150,6 +150,17 @@ pub enum Operator {
     Unknown,
 }
 
+impl From<&str> for Operator {
+    /// The API's word; none means `Equal`.
+    fn from(word: &str) -> Self {
+        match word {
+            "Exists" => Self::Exists,
+            "Equal" | "" => Self::Equal,
+            _ => Self::Unknown,
+        }
+    }
+}
+
 /// What a pod or a Subscription puts up with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Toleration {
