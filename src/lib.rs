@@ -4,5 +4,6 @@ pub mod clock;
 pub mod control;
 pub mod domain;
 pub mod metrics;
+pub mod serve;
 pub mod state;
 pub mod wire;

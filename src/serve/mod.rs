@@ -1,0 +1,5 @@
+//! The doors: what Kubernetes asks us, answered from one snapshot of the fleet.
+//!
+//! Invariant: nothing here writes to the cluster.
+
+pub mod extender;
