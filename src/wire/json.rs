@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
+use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 /// A JSON string, borrowed from the body unless it was written with escapes.
@@ -31,15 +32,15 @@ impl Text<'_> {
                 out.extend_from_slice(text.as_bytes());
                 out.push(b'"');
             }
-            Cow::Owned(text) => write_string(out, text),
+            Cow::Owned(text) => write_scalar(out, text),
         }
     }
 }
 
-/// Writes any text as a JSON string.
-pub fn write_string(out: &mut Vec<u8>, text: &str) {
-    let written = serde_json::to_writer(out, text);
-    debug_assert!(written.is_ok(), "a Vec takes every write, and a str is always a JSON string");
+/// Writes text or a number, which JSON has a form for always.
+pub fn write_scalar<T: Serialize + ?Sized>(out: &mut Vec<u8>, scalar: &T) {
+    let written = serde_json::to_writer(out, scalar);
+    debug_assert!(written.is_ok(), "a Vec takes every write");
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {

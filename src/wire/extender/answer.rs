@@ -4,7 +4,7 @@
 //! of what a call costs.
 
 use super::{Candidate, Candidates};
-use crate::wire::json::write_string;
+use crate::wire::json::write_scalar;
 
 /// Room for what surrounds the nodes.
 const FRAME_BYTES: usize = 256;
@@ -69,7 +69,7 @@ impl FilterResult {
         }
         node.name.write(&mut self.rejected);
         self.rejected.push(b':');
-        write_string(&mut self.rejected, reason);
+        write_scalar(&mut self.rejected, reason);
     }
 
     /// The whole answer.
@@ -106,7 +106,7 @@ impl HostPriorityList {
         self.0.extend_from_slice(b"{\"Host\":");
         node.name.write(&mut self.0);
         self.0.extend_from_slice(b",\"Score\":");
-        self.0.extend_from_slice(score.to_string().as_bytes());
+        write_scalar(&mut self.0, &score);
         self.0.push(b'}');
     }
 

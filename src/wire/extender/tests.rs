@@ -119,6 +119,7 @@ fn a_node_is_named_by_its_own_metadata() {
         (r#"{"kind":"Node","spec":{"metadata":{"name":"b"},"name":"c"},"metadata":{"name":"a"}}"#, "a"),
         (r#"{"metadata":{"labels":{"name":"b"},"ownerReferences":[{"name":"c"}],"name":"a"},"name":"d"}"#, "a"),
         (r#"{"metadata":{"name":"a\"\u00e9\n"}}"#, "a\"é\n"),
+        (r#"{"metadata":{"name":"a","name":"b"},"metadata":{"name":"c"}}"#, "a"),
         (r#"{"metadata":{"name":null}}"#, ""),
         (r#"{"metadata":null}"#, ""),
         (r#"{"name":"a"}"#, ""),
