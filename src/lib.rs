@@ -1,1 +1,3 @@
 //! sheetanchor keeps workloads running when a whole cluster of a multi-cluster Kubernetes fleet dies.
+
+pub mod serve;
