@@ -158,3 +158,36 @@ impl From<&io::Error> for HandshakeFailure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    #[test]
+    fn every_counter_is_exposed_with_its_reason() {
+        let counters = ConnectionCounters::default();
+        let open = counters.accepted();
+        drop(counters.accepted());
+        counters.accept_failed();
+        counters.handshake_failed(HandshakeFailure::NotTls);
+        counters.hung_up(HangUp::NoRequest);
+        let mut registry = Registry::with_prefix("sheetanchor");
+        counters.register(&mut registry);
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        drop(open);
+        let values: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(
+            values,
+            [
+                "sheetanchor_connections_accepted_total 2",
+                "sheetanchor_connections_accept_failures_total 1",
+                "sheetanchor_connections_open 1",
+                "sheetanchor_connections_handshake_failures_total{reason=\"NotTls\"} 1",
+                "sheetanchor_connections_hang_ups_total{reason=\"NoRequest\"} 1",
+            ]
+        );
+    }
+}

@@ -271,3 +271,6 @@ impl Drop for Lingering {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

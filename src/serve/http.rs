@@ -4,7 +4,6 @@
 //! first request or its next one does not come in time, whatever it sends meanwhile.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -269,15 +268,9 @@ async fn unused(mut traffic: watch::Receiver<Requests>, limits: &ConnectionLimit
 }
 
 /// Whether a request after the first `begun` ones begins in time.
-fn begins(
-    traffic: &mut watch::Receiver<Requests>,
-    begun: u64,
-    within: Duration,
-) -> impl Future<Output = bool> + Send {
-    async move {
-        let next = traffic.wait_for(|requests| requests.begun > begun);
-        matches!(timeout(within, next).await, Ok(Ok(_)))
-    }
+async fn begins(traffic: &mut watch::Receiver<Requests>, begun: u64, within: Duration) -> bool {
+    let next = traffic.wait_for(|requests| requests.begun > begun);
+    matches!(timeout(within, next).await, Ok(Ok(_)))
 }
 
 /// The requests of one connection.
@@ -312,3 +305,6 @@ impl Drop for Busy {
         self.0.0.send_modify(|requests| requests.in_flight -= 1);
     }
 }
+
+#[cfg(test)]
+mod tests;

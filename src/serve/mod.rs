@@ -10,3 +10,5 @@ pub mod limits;
 pub mod probes;
 pub mod tls;
 
+#[cfg(test)]
+mod testing;

@@ -159,3 +159,6 @@ fn is_verbose(query: Option<&str>) -> bool {
             .any(|pair| pair == "verbose" || pair.starts_with("verbose="))
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,14 +31,14 @@ pub enum TlsError {
         source: io::Error,
     },
     /// The file is not valid PEM.
-    #[error("cannot read TLS {what} {path:?}: damaged PEM")]
+    #[error("cannot read TLS {what} {path:?}: {damage}")]
     DamagedPem {
         /// `certificate` or `key`.
         what: &'static str,
         /// The file.
         path: PathBuf,
-        /// Where the PEM breaks off.
-        source: pem::Error,
+        /// What is wrong with it.
+        damage: &'static str,
     },
     /// The certificate file holds none.
     #[error("no certificate in {path:?}: a PEM block \"CERTIFICATE\" is needed")]
@@ -153,7 +153,7 @@ fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         .map_err(|source| TlsError::DamagedPem {
             what: WHAT,
             path: path.to_owned(),
-            source,
+            damage: damage(&source),
         })?;
     if chain.is_empty() {
         return Err(TlsError::NoCertificate {
@@ -173,9 +173,19 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
         source => TlsError::DamagedPem {
             what: WHAT,
             path: path.to_owned(),
-            source,
+            damage: damage(&source),
         },
     })
+}
+
+/// In words: the library prints the lines in question as lists of byte values.
+fn damage(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "its END line is missing",
+        pem::Error::IllegalSectionStart { .. } => "its BEGIN line is malformed",
+        pem::Error::Base64Decode(_) => "its base64 is damaged",
+        _ => "it is not PEM",
+    }
 }
 
 fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
@@ -185,3 +195,6 @@ fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
         source,
     })
 }
+
+#[cfg(test)]
+mod tests;
