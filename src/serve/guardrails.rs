@@ -18,7 +18,7 @@ use axum::{BoxError, Router};
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, StatusCode, Version};
+use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
 use tokio::runtime::Handle;
@@ -114,11 +114,7 @@ async fn refuse(error: BoxError) -> Response {
 }
 
 async fn outermost(request: Request, next: Next) -> Response {
-    let request = if request.version() < Version::HTTP_2 && !request.body().is_end_stream() {
-        request.map(|body| Body::new(Lingering(Some(body))))
-    } else {
-        request
-    };
+    let request = request.map(|body| Body::new(Lingering(Some(body))));
     let path = request.uri().path().to_owned();
     match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
@@ -227,9 +223,9 @@ impl Intake {
 
 /// A body that, dropped half-read, is read on in the background for a moment and thrown away.
 ///
-/// On HTTP/1.1 hyper closes the connection when a body is dropped before its end. A caller that is
-/// still sending then gets a reset, which destroys the answer on its way. HTTP/2 can refuse the rest
-/// of a body by itself.
+/// When a body is dropped before its end, hyper closes an HTTP/1.1 connection, and a caller that is
+/// still sending gets a reset, which destroys the answer on its way. An HTTP/2 stream is reset right
+/// behind the answer, in accordance with the protocol, and yet curl then reports the reset.
 struct Lingering(Option<Body>);
 
 impl HttpBody for Lingering {

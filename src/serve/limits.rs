@@ -71,8 +71,8 @@ pub const REQUESTS_IN_FLIGHT_MAX: usize = 256;
 /// default (2 in the shipped configuration), the API server after our webhook's 1 to 2.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the rest of a body that nobody wants is read and thrown away after an early answer on
-/// HTTP/1.1, so that a caller in the middle of sending sees the answer and not a broken pipe.
+/// How long the rest of a body that nobody wants is read and thrown away after an early answer, so
+/// that a caller in the middle of sending sees the answer and not a broken pipe.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long requests in flight may take once we were asked to stop. Kubernetes kills the process

@@ -300,3 +300,24 @@ async fn a_damaged_body_is_a_bad_request() {
         "{said}"
     );
 }
+
+/// A caller that was refused early may send on, and still gets the answer.
+#[tokio::test]
+async fn the_rest_of_a_refused_body_is_heard_out() {
+    let server = start_default().await;
+    for alpn in [H1, H2] {
+        let (chunks, body) = tokio::sync::mpsc::channel::<Vec<u8>>(1);
+        let body = futures::stream::unfold(body, async |mut body| {
+            Some((Ok::<_, Infallible>(body.recv().await?), body))
+        });
+        let mut client = server.client(alpn).await;
+        let answer = client.post("/nowhere", Body::from_stream(body));
+        assert_eq!(answer.await.unwrap().status(), StatusCode::NOT_FOUND);
+        // Far more than any window or buffer between us.
+        for _ in 0..200 {
+            soon("the body to be heard", chunks.send(vec![b'x'; MIB / 10]))
+                .await
+                .unwrap();
+        }
+    }
+}

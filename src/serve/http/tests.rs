@@ -282,6 +282,8 @@ async fn stopping_finishes_what_is_in_flight() {
         });
         let server = TestServer::start(door, ConnectionLimits::default()).await;
         let mut idle = server.tls(H1).await;
+        let request = b"GET /idle HTTP/1.1\r\nhost: x\r\n\r\n";
+        idle.write_all(request).await.unwrap();
         let mut client = server.client(alpn).await;
         let request = client.request("GET", "/held", Body::empty());
         let answer = tokio::spawn(async move { client.send(request).await });
@@ -301,7 +303,9 @@ async fn stopping_finishes_what_is_in_flight() {
         let body = answer.into_body().collect().await.unwrap();
         assert_eq!(body.to_bytes(), "held");
         soon("the server to return", server.serving).await.unwrap();
-        assert_eq!(server.counters.hang_ups(HangUp::Drain), 0);
+        for reason in [HangUp::NoRequest, HangUp::Idle, HangUp::Drain] {
+            assert_eq!(server.counters.hang_ups(reason), 0, "{reason:?}");
+        }
     }
 }
 

@@ -3,8 +3,8 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{
-    CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519,
-    PKCS_RSA_SHA256, SignatureAlgorithm,
+    CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
+    PKCS_ECDSA_P521_SHA512, PKCS_ED25519, PKCS_RSA_SHA256, SignatureAlgorithm,
 };
 
 use super::super::testing::{Files, chain};
@@ -44,6 +44,7 @@ fn every_kind_of_key_is_served() {
     let cases = [
         ("P-256", &PKCS_ECDSA_P256_SHA256, Some("EC PRIVATE KEY")),
         ("P-384", &PKCS_ECDSA_P384_SHA384, Some("EC PRIVATE KEY")),
+        ("P-521", &PKCS_ECDSA_P521_SHA512, Some("EC PRIVATE KEY")),
         ("RSA", &PKCS_RSA_SHA256, Some("RSA PRIVATE KEY")),
         ("Ed25519", &PKCS_ED25519, None),
     ];
