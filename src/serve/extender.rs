@@ -30,6 +30,8 @@ use crate::state::snapshot::{NodeHome, Snapshot, Snapshots};
 use crate::wire::extender::answer::{FilterResult, HostPriorityList};
 use crate::wire::extender::{DecodeError, decode};
 
+use super::guardrails::refusal;
+
 /// Larger bodies are handled on a thread of their own: this much takes about a millisecond, which is
 /// what other requests on the same worker can wait.
 const INLINE_BYTES_MAX: usize = 1024 * 1024;
@@ -161,13 +163,6 @@ impl fmt::Debug for Door {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Door").finish_non_exhaustive()
     }
-}
-
-/// A one-line JSON error.
-fn refusal(status: StatusCode, reason: &str) -> Response {
-    let mut body = serde_json::json!({ "error": reason }).to_string();
-    body.push('\n');
-    (status, [(CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 /// Answers `/filter`: which of the nodes the pod may go to, and why not to the others.

@@ -1,5 +1,16 @@
-//! The doors: what Kubernetes asks us, answered from one snapshot of the fleet.
+//! The doors: how requests reach us over TLS, what stands between a caller and a handler, and what
+//! is answered, from one snapshot of the fleet.
 //!
-//! Invariant: nothing here writes to the cluster.
+//! Invariant: nothing here writes to the cluster, and no caller, slow, huge, silent or many, can
+//! take more than `limits` grants it.
 
+pub mod counters;
 pub mod extender;
+pub mod guardrails;
+pub mod http;
+pub mod limits;
+pub mod probes;
+pub mod tls;
+
+#[cfg(test)]
+mod testing;
