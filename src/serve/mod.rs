@@ -2,4 +2,5 @@
 //!
 //! Invariant: nothing here writes to the cluster.
 
+pub mod admission;
 pub mod extender;

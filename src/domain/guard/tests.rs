@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::*;
-use crate::domain::cluster::{AgentReady, Cluster, ClusterKey};
-use crate::domain::health::{Health, HealthPolicy, Report};
 use crate::domain::placement::ClusterView;
 use crate::domain::selector::Requirement;
-use crate::domain::taint::{Operator, Taint};
+use crate::domain::taint::Operator;
+use crate::domain::testing::{at, mk_ready, mk_silent, mk_taint, mk_toleration, mk_view};
 
 mod exchange;
 mod invariants;
@@ -17,9 +16,7 @@ const KEY: &str = "ours";
 const FEED: &str = "apps/v1/Deployment/default/web";
 
 /// The time of every write here.
-fn now() -> Moment {
-    Moment::default().plus(Duration::from_secs(1000))
-}
+const NOW_MILLIS: u64 = 1_000_000;
 
 /// What a cluster is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,49 +55,20 @@ impl Clusters {
 
 /// A cluster whose label `group` is the first letter of its name.
 fn view(key: &str, is: Is) -> ClusterView {
-    let policy = HealthPolicy { default_period: Duration::from_secs(15), grace_periods: 3, unhealthy_threshold: 0.55 };
-    let foreign = |key: &str, value: &str, effect: &str| Taint {
-        key: key.into(),
-        value: Some(value.into()),
-        effect: effect.into(),
-        time_added: None,
-    };
+    let (_, name) = key.split_once('/').expect("a key");
     let ours = Fault::ClusterStatusUnknown.taint(KEY);
-    let taints = match is {
-        Is::Healthy | Is::Lost | Is::Untainted(_) => vec![],
-        Is::Tainted => vec![ours],
-        Is::TaintedTwice => vec![ours, foreign("gpu", "", "NoExecute")],
-        Is::Foreign => vec![foreign("gpu", "", "NoSchedule")],
-        Is::Persons => vec![foreign(KEY, "maintenance", "NoSchedule")],
-        Is::Discouraged => vec![foreign("gpu", "", "PreferNoSchedule")],
+    let mut view = match is {
+        Is::Healthy => mk_view(name, mk_ready()),
+        Is::Tainted => mk_view(name, mk_silent(false)).tainted(ours),
+        Is::Lost => mk_view(name, mk_silent(false)),
+        Is::TaintedTwice => mk_view(name, mk_silent(false)).tainted(ours).tainted(mk_taint("gpu", "", "NoExecute")),
+        Is::Foreign => mk_view(name, mk_ready()).tainted(mk_taint("gpu", "", "NoSchedule")),
+        Is::Persons => mk_view(name, mk_ready()).tainted(mk_taint(KEY, "maintenance", "NoSchedule")),
+        Is::Discouraged => mk_view(name, mk_ready()).tainted(mk_taint("gpu", "", "PreferNoSchedule")),
+        Is::Untainted(millis) => ClusterView { untainted: Some(at(NOW_MILLIS - millis)), ..mk_view(name, mk_ready()) },
     };
-    let report = Report { ready: AgentReady::True, declared_period_seconds: None };
-    let fault = matches!(is, Is::Lost | Is::Tainted | Is::TaintedTwice).then_some(Fault::ClusterStatusUnknown);
-    let ago = |millis| Moment::default().plus(now().since(Moment::default()) - Duration::from_millis(millis));
-    let key = ClusterKey::parse(key).expect("a key");
-    let group = key.name()[..1].to_owned();
-    ClusterView {
-        cluster: Arc::new(Cluster {
-            uid: String::new(),
-            resource_version: String::new(),
-            labels: BTreeMap::from([("group".to_owned(), group)]),
-            cluster_id: String::new(),
-            wants_init: false,
-            taints,
-            stamp: None,
-            declared_period_seconds: None,
-            agent_ready: AgentReady::True,
-            conditions: vec![],
-            allocatable: None,
-            used: None,
-            key,
-        }),
-        health: Health::first_seen(Moment::default(), true, report, fault, &policy),
-        untainted: match is {
-            Is::Untainted(millis) => Some(ago(millis)),
-            _ => None,
-        },
-    }
+    Arc::make_mut(&mut view.cluster).labels.insert("group".into(), name[..1].into());
+    view
 }
 
 /// Clusters, each with its replicas of [`FEED`]; all without, if the first is.
@@ -141,7 +109,7 @@ fn sub_groups() -> SubscriptionFacts {
 }
 
 fn review(fleet: &Clusters, old: &Placement, new: &Placement, facts: &SubscriptionFacts) -> Ruling {
-    Guard { mode: GuardMode::Full, fleet, taint_key: KEY, now: now() }.review(old, new, facts)
+    Guard { mode: GuardMode::Full, fleet, taint_key: KEY, now: at(NOW_MILLIS) }.review(old, new, facts)
 }
 
 /// What is stored in the end.
@@ -161,8 +129,8 @@ fn reasons(ruling: Ruling) -> Vec<String> {
 
 #[test]
 fn an_emptied_placement_is_restored() {
-    let fleet = Clusters::of(&[("f/a1", Is::Healthy), ("f/a2", Is::Foreign)]);
-    let old = placement(&[("f/a1", 3), ("f/a2", 2)]);
+    let fleet = Clusters::of(&[("fleet/a1", Is::Healthy), ("fleet/a2", Is::Foreign)]);
+    let old = placement(&[("fleet/a1", 3), ("fleet/a2", 2)]);
     let emptied = Placement { clusters: vec![], desired_releases: None, ..old.clone() };
     let respecced = Placement { spec_hash: Some(8), replicas: BTreeMap::new(), ..emptied.clone() };
     for (name, facts, new, restored) in [
@@ -182,13 +150,13 @@ fn an_emptied_placement_is_restored() {
 #[test]
 fn clusters_that_are_gone_do_not_come_back_unless_nobody_else_does() {
     let emptied = Placement::default();
-    let old = placement(&[("f/a1", 3), ("f/a2", 2), ("f/a3", 1)]);
-    let one_left = Clusters::of(&[("f/a2", Is::Tainted)]);
+    let old = placement(&[("fleet/a1", 3), ("fleet/a2", 2), ("fleet/a3", 1)]);
+    let one_left = Clusters::of(&[("fleet/a2", Is::Tainted)]);
     let ruling = review(&one_left, &old, &emptied, &replication());
-    assert_eq!(stored(&ruling, &emptied), placement(&[("f/a2", 2)]));
+    assert_eq!(stored(&ruling, &emptied), placement(&[("fleet/a2", 2)]));
     assert_eq!(
         reasons(ruling)[1..],
-        ["left out cluster \"f/a1\": it no longer exists", "left out cluster \"f/a3\": it no longer exists",]
+        ["left out cluster \"fleet/a1\": it no longer exists", "left out cluster \"fleet/a3\": it no longer exists",]
     );
     let ruling = review(&Clusters::default(), &old, &emptied, &replication());
     assert_eq!(stored(&ruling, &emptied), old);
@@ -197,22 +165,22 @@ fn clusters_that_are_gone_do_not_come_back_unless_nobody_else_does() {
 
 #[test]
 fn an_unfit_placement_is_restored_as_it_was() {
-    let mut old = placement(&[("f/a2", 3), ("f/a1", 2), ("f/a2", 2)]);
+    let mut old = placement(&[("fleet/a2", 3), ("fleet/a1", 2), ("fleet/a2", 2)]);
     let emptied = Placement::default();
-    let fleet = Clusters::of(&[("f/a2", Is::Healthy)]);
-    assert_eq!(stored(&review(&fleet, &old, &emptied, &replication()), &emptied), placement(&[("f/a2", 5)]));
+    let fleet = Clusters::of(&[("fleet/a2", Is::Healthy)]);
+    assert_eq!(stored(&review(&fleet, &old, &emptied, &replication()), &emptied), placement(&[("fleet/a2", 5)]));
     old.replicas.insert("short".into(), vec![1]);
     assert_eq!(stored(&review(&fleet, &old, &emptied, &replication()), &emptied), old);
 }
 
 #[test]
 fn modes_switch_rules_off() {
-    let fleet = Clusters::of(&[("f/a1", Is::Tainted), ("f/a2", Is::Healthy)]);
-    let (old, dropped, emptied) = (bound(&["f/a1", "f/a2"]), bound(&["f/a2"]), bound(&[]));
+    let fleet = Clusters::of(&[("fleet/a1", Is::Tainted), ("fleet/a2", Is::Healthy)]);
+    let (old, dropped, emptied) = (bound(&["fleet/a1", "fleet/a2"]), bound(&["fleet/a2"]), bound(&[]));
     for (mode, keeps, refills) in
         [(GuardMode::Full, true, true), (GuardMode::NeverEmpty, false, true), (GuardMode::Off, false, false)]
     {
-        let guard = Guard { mode, fleet: &fleet, taint_key: KEY, now: now() };
+        let guard = Guard { mode, fleet: &fleet, taint_key: KEY, now: at(NOW_MILLIS) };
         assert_eq!(guard.review(&old, &dropped, &replication()) != Ruling::Pass, keeps, "{mode:?}");
         assert_eq!(guard.review(&old, &emptied, &replication()) != Ruling::Pass, refills, "{mode:?}");
     }
@@ -221,24 +189,13 @@ fn modes_switch_rules_off() {
 /// A cluster dropped from a Replication placement: it comes back, or not.
 #[test]
 fn only_our_taint_brings_a_cluster_back() {
-    let tolerant = |value: &str| SubscriptionFacts {
-        tolerations: vec![Toleration {
-            key: KEY.into(),
-            operator: if value.is_empty() { Operator::Exists } else { Operator::Equal },
-            value: value.into(),
-            effect: String::new(),
-        }],
+    let tolerant = |key: &str, operator, value: &str| SubscriptionFacts {
+        tolerations: vec![mk_toleration(key, operator, value, "")],
         ..replication()
     };
-    let tolerates_gpu = SubscriptionFacts {
-        tolerations: vec![Toleration {
-            key: "gpu".into(),
-            operator: Operator::Exists,
-            value: String::new(),
-            effect: String::new(),
-        }],
-        ..replication()
-    };
+    let tolerates_gpu = tolerant("gpu", Operator::Exists, "");
+    let tolerates_ours = tolerant(KEY, Operator::Exists, "");
+    let tolerates = |value: &str| tolerant(KEY, Operator::Equal, value);
     let elsewhere = SubscriptionFacts { affinities: vec![group("x"), Selector::Nothing], ..replication() };
     for (name, is, facts, expected) in [
         ("our taint", Is::Tainted, replication(), Some("taint ClusterStatusUnknown")),
@@ -250,33 +207,33 @@ fn only_our_taint_brings_a_cluster_back() {
         ("both, the other tolerated", Is::TaintedTwice, tolerates_gpu.clone(), Some("taint ClusterStatusUnknown")),
         ("only the other, tolerated", Is::Foreign, tolerates_gpu, None),
         ("one that does not repel", Is::Discouraged, replication(), None),
-        ("our taint, tolerated", Is::Tainted, tolerant(""), None),
-        ("our verdict, tolerated", Is::Lost, tolerant("ClusterStatusUnknown"), None),
+        ("our taint, tolerated", Is::Tainted, tolerates_ours.clone(), None),
+        ("our verdict, tolerated", Is::Lost, tolerates("ClusterStatusUnknown"), None),
         (
             "our taint, another value tolerated",
             Is::Tainted,
-            tolerant("ManagedClusterNotReady"),
+            tolerates("ManagedClusterNotReady"),
             Some("taint ClusterStatusUnknown"),
         ),
         ("just now", Is::Untainted(0), replication(), Some("taint, which went 0s ago")),
         ("59.999 s ago", Is::Untainted(59_999), replication(), Some("taint, which went 59s ago")),
         ("60 s ago", Is::Untainted(60_000), replication(), None),
         ("60.001 s ago", Is::Untainted(60_001), replication(), None),
-        ("just now, tolerated", Is::Untainted(0), tolerant(""), None),
+        ("just now, tolerated", Is::Untainted(0), tolerates_ours.clone(), None),
         (
             "just now, one value tolerated",
             Is::Untainted(0),
-            tolerant("ClusterStatusUnknown"),
+            tolerates("ClusterStatusUnknown"),
             Some("taint, which went 0s ago"),
         ),
         ("no longer in the affinity", Is::Tainted, elsewhere, None),
     ] {
-        let fleet = Clusters::of(&[("f/a1", is), ("f/a2", Is::Healthy)]);
-        let (old, new) = (bound(&["f/a1", "f/a2"]), bound(&["f/a2"]));
+        let fleet = Clusters::of(&[("fleet/a1", is), ("fleet/a2", Is::Healthy)]);
+        let (old, new) = (bound(&["fleet/a1", "fleet/a2"]), bound(&["fleet/a2"]));
         let ruling = review(&fleet, &old, &new, &facts);
         assert_eq!(&stored(&ruling, &new), if expected.is_some() { &old } else { &new }, "{name}");
         if let Some(cause) = expected {
-            let reason = format!("kept cluster \"f/a1\": it was dropped only because of our {cause}");
+            let reason = format!("kept cluster \"fleet/a1\": it was dropped only because of our {cause}");
             assert_eq!(reasons(ruling), [reason], "{name}");
         }
     }
@@ -284,12 +241,12 @@ fn only_our_taint_brings_a_cluster_back() {
 
 #[test]
 fn a_drop_is_left_alone_when_the_spec_changed_or_the_cluster_is_gone() {
-    let (old, new) = (bound(&["f/a1", "f/a2"]), bound(&["f/a2"]));
+    let (old, new) = (bound(&["fleet/a1", "fleet/a2"]), bound(&["fleet/a2"]));
     let respecced = Placement { spec_hash: Some(8), ..new.clone() };
-    let fleet = Clusters::of(&[("f/a1", Is::Tainted), ("f/a2", Is::Healthy)]);
+    let fleet = Clusters::of(&[("fleet/a1", Is::Tainted), ("fleet/a2", Is::Healthy)]);
     assert_eq!(review(&fleet, &old, &respecced, &replication()), Ruling::Pass);
     let deleting = SubscriptionFacts { deleting: true, ..replication() };
     assert_eq!(review(&fleet, &old, &new, &deleting), Ruling::Pass);
-    let fleet = Clusters::of(&[("f/a2", Is::Healthy)]);
+    let fleet = Clusters::of(&[("fleet/a2", Is::Healthy)]);
     assert_eq!(review(&fleet, &old, &new, &replication()), Ruling::Pass);
 }

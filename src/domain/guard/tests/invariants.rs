@@ -6,7 +6,7 @@ use proptest::sample::select;
 
 use super::*;
 
-const NAMES: [&str; 9] = ["f/a1", "f/a2", "f/a3", "f/b1", "f/b2", "f/b3", "f/c1", "f/c2", "f/c3"];
+const NAMES: [&str; 9] = ["fleet/a1", "fleet/a2", "fleet/a3", "fleet/b1", "fleet/b2", "fleet/b3", "fleet/c1", "fleet/c2", "fleet/c3"];
 const STATES: [Is; 7] =
     [Is::Healthy, Is::Tainted, Is::Lost, Is::TaintedTwice, Is::Foreign, Is::Persons, Is::Untainted(9_000)];
 const FEEDS: [&str; 3] = ["one", "two", "three"];
@@ -72,7 +72,7 @@ fn set(placement: &Placement) -> BTreeSet<&str> {
 /// Whether our taint, and nothing else, keeps it off, and every affinity here selects it.
 fn only_ours(fleet: &Clusters, states: &[Option<Is>], cluster: &str) -> bool {
     let is = NAMES.iter().position(|name| *name == cluster).and_then(|place| states[place]);
-    let selected = !cluster.starts_with("f/c");
+    let selected = !cluster.starts_with("fleet/c");
     selected && fleet.view(cluster).is_some() && matches!(is, Some(Is::Tainted | Is::Lost | Is::Untainted(_)))
 }
 
@@ -99,7 +99,7 @@ proptest! {
     fn invariant_never_empty(states in clusters(), old in any_placement(), new in any_placement(), facts in facts(), full in any::<bool>()) {
         let fleet = fleet(&states);
         let mode = if full { GuardMode::Full } else { GuardMode::NeverEmpty };
-        let ruling = Guard { mode, fleet: &fleet, taint_key: KEY, now: now() }.review(&old, &new, &facts);
+        let ruling = Guard { mode, fleet: &fleet, taint_key: KEY, now: at(NOW_MILLIS) }.review(&old, &new, &facts);
         let result = stored(&ruling, &new);
         prop_assert!(old.clusters.is_empty() || !result.clusters.is_empty());
         if new.clusters.is_empty() && !old.clusters.is_empty() {
@@ -135,7 +135,7 @@ proptest! {
                 prop_assert!(!only_ours(&fleet, &states, cluster) || held.contains(cluster), "{cluster} {:?}", result);
             }
         }
-        let off = Guard { mode: GuardMode::Off, fleet: &fleet, taint_key: KEY, now: now() };
+        let off = Guard { mode: GuardMode::Off, fleet: &fleet, taint_key: KEY, now: at(NOW_MILLIS) };
         prop_assert_eq!(off.review(&old, &new, &facts), Ruling::Pass);
     }
 
