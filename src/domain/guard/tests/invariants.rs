@@ -6,7 +6,8 @@ use proptest::sample::select;
 
 use super::*;
 
-const NAMES: [&str; 9] = ["fleet/a1", "fleet/a2", "fleet/a3", "fleet/b1", "fleet/b2", "fleet/b3", "fleet/c1", "fleet/c2", "fleet/c3"];
+const NAMES: [&str; 9] =
+    ["fleet/a1", "fleet/a2", "fleet/a3", "fleet/b1", "fleet/b2", "fleet/b3", "fleet/c1", "fleet/c2", "fleet/c3"];
 const STATES: [Is; 7] =
     [Is::Healthy, Is::Tainted, Is::Lost, Is::TaintedTwice, Is::Foreign, Is::Persons, Is::Untainted(9_000)];
 const FEEDS: [&str; 3] = ["one", "two", "three"];

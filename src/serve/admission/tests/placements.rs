@@ -166,8 +166,7 @@ fn tolerations_and_strategy_are_read() {
     };
     let tolerates = json!([{ "key": UNSCHEDULABLE_KEY, "operator": "Exists" }]);
     assert_eq!(with("clusterTolerations", tolerates).outcome, AdmissionOutcome::Passed);
-    let equal_by_default =
-        json!([{ "key": UNSCHEDULABLE_KEY, "value": "ClusterStatusUnknown", "effect": "NoSchedule", "tolerationSeconds": 5 }]);
+    let equal_by_default = json!([{ "key": UNSCHEDULABLE_KEY, "value": "ClusterStatusUnknown", "effect": "NoSchedule", "tolerationSeconds": 5 }]);
     assert_eq!(with("clusterTolerations", equal_by_default).outcome, AdmissionOutcome::Passed);
     let made = with("schedulingStrategy", json!("Dividing"));
     assert_eq!(made.object["status"]["replicas"][FEED], json!([0, 3]), "the sum of the write");
