@@ -66,6 +66,11 @@ impl ClusterView {
 pub trait Fleet {
     /// A cluster by its `namespace/name`; `None` when it does not exist.
     fn view(&self, key: &str) -> Option<&ClusterView>;
+
+    /// Whether we know that no such cluster exists, which is more than not to see it.
+    fn gone(&self, key: &str) -> bool {
+        self.view(key).is_none()
+    }
 }
 
 /// What kind of reason keeps a pod off: a closed set, to count by.

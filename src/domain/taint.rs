@@ -87,7 +87,9 @@ pub enum Fault {
 }
 
 impl Fault {
-    const ALL: [Self; 3] = [Self::ClusterStatusUnknown, Self::ManagedClusterNotReady, Self::ClusterStatusNeverUpdated];
+    /// Every value.
+    pub const ALL: [Self; 3] =
+        [Self::ClusterStatusUnknown, Self::ManagedClusterNotReady, Self::ClusterStatusNeverUpdated];
 
     /// The taint's value.
     pub fn as_str(self) -> &'static str {
