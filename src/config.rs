@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::domain::guard::{BindingPolicy, GuardMode};
+use crate::domain::binding::BindingPolicy;
+use crate::domain::guard::GuardMode;
 use crate::domain::health::HealthPolicy;
 use crate::domain::placement::SparePolicy;
 use crate::domain::taint::UNSCHEDULABLE_KEY;
@@ -90,7 +91,12 @@ pub struct ServeArgs {
     pub leader_elect_retry_period: Duration,
 
     /// Namespace of the Lease and of the brake's ConfigMap
-    #[arg(long, env = "SHEETANCHOR_LEADER_ELECT_RESOURCE_NAMESPACE", value_name = "NAMESPACE", default_value = "sheetanchor-system")]
+    #[arg(
+        long,
+        env = "SHEETANCHOR_LEADER_ELECT_RESOURCE_NAMESPACE",
+        value_name = "NAMESPACE",
+        default_value = "sheetanchor-system"
+    )]
     pub leader_elect_resource_namespace: String,
 
     /// Name of the Lease

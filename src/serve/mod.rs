@@ -4,6 +4,7 @@
 //! Invariant: nothing here writes to the cluster, and no caller, slow, huge, silent or many, can
 //! take more than `limits` grants it.
 
+pub mod admin;
 pub mod admission;
 pub mod counters;
 pub mod extender;

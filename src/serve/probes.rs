@@ -17,30 +17,27 @@ pub enum Check {
     ManagedClusters,
     /// The first full list of Nodes is in.
     Nodes,
-    /// The first full list of Subscriptions is in, or this hub has none.
-    Subscriptions,
-    /// The secure port is bound, and we were not asked to stop.
+    /// A first snapshot of the fleet is out, and we were not asked to stop.
     Serving,
 }
 
 impl Check {
     /// All, in the order in which they are listed.
-    pub const ALL: [Self; 4] = [Self::ManagedClusters, Self::Nodes, Self::Subscriptions, Self::Serving];
+    pub const ALL: [Self; 3] = [Self::ManagedClusters, Self::Nodes, Self::Serving];
 
     /// The name under which `?verbose` lists it.
     pub fn name(self) -> &'static str {
         match self {
             Self::ManagedClusters => "managedclusters",
             Self::Nodes => "nodes",
-            Self::Subscriptions => "subscriptions",
             Self::Serving => "serving",
         }
     }
 
     fn reason_at_start(self) -> &'static str {
         match self {
-            Self::ManagedClusters | Self::Nodes | Self::Subscriptions => "first list not finished",
-            Self::Serving => "not listening yet",
+            Self::ManagedClusters | Self::Nodes => "first list not finished",
+            Self::Serving => "no snapshot of the fleet yet",
         }
     }
 }

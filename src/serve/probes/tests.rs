@@ -32,8 +32,7 @@ async fn ready_when_every_check_passes_and_says_which_does_not() {
     let unready = StatusCode::SERVICE_UNAVAILABLE;
     let at_start = "[-]managedclusters failed: first list not finished\n\
         [-]nodes failed: first list not finished\n\
-        [-]subscriptions failed: first list not finished\n\
-        [-]serving failed: not listening yet\n\
+        [-]serving failed: no snapshot of the fleet yet\n\
         readyz check failed\n";
     check(&app, "/readyz", unready, at_start).await;
     check(&app, "/readyz?verbose", unready, at_start).await;
@@ -43,7 +42,7 @@ async fn ready_when_every_check_passes_and_says_which_does_not() {
         readiness.set(check, Ok(()));
     }
     assert!(readiness.is_ready());
-    let passed = "[+]managedclusters ok\n[+]nodes ok\n[+]subscriptions ok\n[+]serving ok\n\
+    let passed = "[+]managedclusters ok\n[+]nodes ok\n[+]serving ok\n\
         readyz check passed\n";
     check(&app, "/readyz", StatusCode::OK, "ok").await;
     for query in ["verbose", "verbose=1", "timeout=5s&verbose"] {
@@ -52,7 +51,7 @@ async fn ready_when_every_check_passes_and_says_which_does_not() {
     check(&app, "/readyz?verbosely", StatusCode::OK, "ok").await;
 
     readiness.set(Check::Serving, Err("shutting down".to_owned()));
-    let stopping = "[+]managedclusters ok\n[+]nodes ok\n[+]subscriptions ok\n\
+    let stopping = "[+]managedclusters ok\n[+]nodes ok\n\
         [-]serving failed: shutting down\nreadyz check failed\n";
     check(&app, "/readyz", unready, stopping).await;
 }
