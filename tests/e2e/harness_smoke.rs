@@ -1,7 +1,9 @@
 //! The parts of the harness that later tests stand on: members that beat, outages of the API
 //! server, and processes that end with their test.
 
+use std::future::pending;
 use std::process::Command;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
@@ -24,15 +26,9 @@ async fn members_beat_until_stopped_and_keep_foreign_conditions() {
     };
     let member = Member::join(&client, "fleet", "eu-1", spare).await;
 
-    let first = stamp(&member).await;
-    assert_eq!(
-        member.stored().await.metadata.labels.unwrap()["sheetanchor.dev/role"],
-        "spare"
-    );
-    eventually("another beat", PATIENCE, async || {
-        (stamp(&member).await != first).then_some(())
-    })
-    .await;
+    let labels = member.stored().await.metadata.labels.unwrap();
+    assert_eq!(labels["sheetanchor.dev/role"], "spare");
+    next_beat(&member).await;
 
     member.stop().await;
     let last = stamp(&member).await;
@@ -44,7 +40,11 @@ async fn members_beat_until_stopped_and_keep_foreign_conditions() {
         .patch_status("eu-1", &PatchParams::default(), &Patch::Merge(&foreign))
         .await
         .unwrap();
-    assert_eq!(stamp(&member).await, last, "a stopped member is silent");
+    let other = Member::join(&client, "fleet", "eu-2", MemberOptions::default()).await;
+    for _ in 0..3 {
+        next_beat(&other).await;
+    }
+    assert_eq!(stamp(&member).await, last, "it beats though it is stopped");
 
     member.set_ready(false).await;
     member.set_skew(SignedDuration::from_hours(-24)).await;
@@ -80,11 +80,7 @@ async fn the_api_server_comes_back_with_what_it_had() {
     assert!(get(&client, "/readyz").await.is_err());
     control_plane.restart_api_server().await;
 
-    let before = stamp(&member).await;
-    eventually("a beat after the outage", PATIENCE, async || {
-        (stamp(&member).await != before).then_some(())
-    })
-    .await;
+    next_beat(&member).await;
     control_plane.api_server().pause();
     control_plane.api_server().resume();
     get(&client, "/readyz").await.unwrap();
@@ -112,8 +108,32 @@ async fn a_process_ends_when_its_pipe_closes() {
     assert!(!status.success());
 }
 
+async fn next_beat(member: &Member) {
+    let before = stamp(member).await;
+    eventually("another beat", PATIENCE, async || {
+        (stamp(member).await != before).then_some(())
+    })
+    .await;
+}
+
 async fn stamp(member: &Member) -> String {
     let stored = member.stored().await;
     let stamp = stored.data["status"]["lastObservedTime"].as_str();
     stamp.unwrap().to_owned()
+}
+
+#[tokio::test]
+#[should_panic(expected = "for a value; last seen: only 1")]
+async fn waiting_ends_though_each_look_is_instant() {
+    eventually("a value", Duration::from_millis(1), async || {
+        Err::<(), _>("only 1")
+    })
+    .await;
+}
+
+#[tokio::test]
+#[should_panic(expected = "for a value; last seen: nothing: the first look did not return")]
+async fn waiting_ends_though_no_look_returns() {
+    let limit = Duration::from_millis(1);
+    eventually("a value", limit, async || pending::<Option<()>>().await).await;
 }
