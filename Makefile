@@ -36,7 +36,7 @@ check: $(cargo_deny) ## format, lints, documentation, licences and sources of th
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
-	$(cargo_deny) --locked check bans licenses sources
+	$(cargo_deny) --locked check --hide-inclusion-graph bans licenses sources
 	@if timeout 60 $(cargo_deny) fetch db >/dev/null 2>&1; \
 	then $(cargo_deny) --locked check advisories; \
 	else echo "check: the advisory database cannot be reached, so known vulnerabilities were not looked up"; fi
