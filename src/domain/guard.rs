@@ -17,10 +17,10 @@ use std::fmt;
 use std::time::Duration;
 
 use self::exchange::{Exchange, Member, Shares};
-use super::health::short;
 use super::placement::Fleet;
 use super::selector::Selector;
 use super::sight::Moment;
+use super::span::short;
 use super::taint::{self, Fault, Toleration};
 
 /// The annotation whose value `true` lets a Subscription lose its last cluster.

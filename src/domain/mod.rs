@@ -14,6 +14,7 @@ pub mod node;
 pub mod placement;
 pub mod selector;
 pub mod sight;
+pub mod span;
 pub mod taint;
 
 #[cfg(test)]
