@@ -14,8 +14,10 @@ mod fleet;
 mod nodes;
 mod pki;
 mod process;
+mod scene;
 mod sheetanchor;
 mod wait;
 
 mod control_plane_smoke;
 mod harness_smoke;
+mod scheduling;
