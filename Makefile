@@ -19,17 +19,21 @@ cargo_deny := target/tools/cargo-deny-$(cargo_deny_version)/bin/cargo-deny
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ': .*## ' '/^[a-z-]+:.*## /{printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ': .*## ' '/^[a-z-]+:.*## /{printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: test
 test: control-plane ## every test, those against the real control plane included
-	$(CARGO) test --locked --no-fail-fast --all-targets
+	$(CARGO) test --locked --no-fail-fast --lib --bins --tests
 	$(CARGO) test --locked --no-fail-fast --doc
 
 .PHONY: test-quick
 test-quick: ## every test that needs neither the control plane nor Go
 	$(CARGO) test --locked --no-fail-fast --lib --bins $(if $(wildcard tests/it/main.rs),--test it)
 	$(CARGO) test --locked --no-fail-fast --doc
+
+.PHONY: bench-detection
+bench-detection: control-plane ## how late a loss is detected, on the real API server (minutes)
+	$(CARGO) bench --locked --bench detection
 
 .PHONY: check
 check: $(cargo_deny) ## format, lints, documentation, licences and sources of the dependencies
