@@ -101,6 +101,8 @@ impl Tasks {
 /// # Errors
 /// When it cannot start (each error is one line that says what to do), and when one of its tasks ends.
 pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    let (version, gates) = (env!("CARGO_PKG_VERSION"), args.feature_gates.settings());
+    tracing::info!(version, gates, "starting");
     let parts = prepare(args).await?;
     let readiness = parts.readiness.clone();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
