@@ -344,7 +344,10 @@ impl Health {
             Verdict::Late => {
                 format!("no heartbeat for {} (late after {})", short(self.age(now)), short(self.late_limit()))
             }
-            Verdict::Suspected => format!("{}, but no witness says that it is not us", silence()),
+            Verdict::Suspected => {
+                let (silence, late) = (silence(), short(self.late_limit()));
+                format!("{silence}, not believed yet: the brake is on, or was less than {late} ago")
+            }
             Verdict::Lost => silence(),
             Verdict::NotReady => {
                 format!("its agent reported Ready=False in {} reports in a row", self.not_ready_reports)

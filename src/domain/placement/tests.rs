@@ -24,7 +24,7 @@ fn a_verdict_rejects_with_its_facts() {
         (
             "Suspected, NotReady before",
             Some(
-                "Suspected: no heartbeat for 48s (limit 45s), but no witness says that it is not us; it was NotReady before",
+                "Suspected: no heartbeat for 48s (limit 45s), not believed yet: the brake is on, or was less than 22s ago; it was NotReady before",
             ),
         ),
         ("Lost", Some("Lost: no heartbeat for 48s (limit 45s)")),
