@@ -248,7 +248,7 @@ impl Binding {
         }
         let object: Object = serde_json::from_str(json)?;
         let to_node = |target: &Target| matches!(target.kind.as_deref(), None | Some("" | "Node"));
-        let node = object.target.filter(to_node).and_then(|target| target.name).filter(|name| !name.is_empty());
+        let node = object.target.filter(to_node).and_then(|target| target.name);
         Ok(Self { node, metadata: object.metadata })
     }
 

@@ -28,6 +28,8 @@ enum Is {
     Lost,
     /// It carries our taint and somebody else's.
     TaintedTwice,
+    /// It carries our taint, and somebody else's that only discourages.
+    TaintedAndDiscouraged,
     /// It carries somebody else's taint.
     Foreign,
     /// It carries a taint under our key that a person wrote.
@@ -62,6 +64,9 @@ fn view(key: &str, is: Is) -> ClusterView {
         Is::Tainted => mk_view(name, mk_silent(false)).tainted(ours),
         Is::Lost => mk_view(name, mk_silent(false)),
         Is::TaintedTwice => mk_view(name, mk_silent(false)).tainted(ours).tainted(mk_taint("gpu", "", "NoExecute")),
+        Is::TaintedAndDiscouraged => {
+            mk_view(name, mk_silent(false)).tainted(ours).tainted(mk_taint("gpu", "", "PreferNoSchedule"))
+        }
         Is::Foreign => mk_view(name, mk_ready()).tainted(mk_taint("gpu", "", "NoSchedule")),
         Is::Persons => mk_view(name, mk_ready()).tainted(mk_taint(KEY, "maintenance", "NoSchedule")),
         Is::Discouraged => mk_view(name, mk_ready()).tainted(mk_taint("gpu", "", "PreferNoSchedule")),
@@ -207,6 +212,12 @@ fn only_our_taint_brings_a_cluster_back() {
         ("both, the other tolerated", Is::TaintedTwice, tolerates_gpu.clone(), Some("taint ClusterStatusUnknown")),
         ("only the other, tolerated", Is::Foreign, tolerates_gpu, None),
         ("one that does not repel", Is::Discouraged, replication(), None),
+        (
+            "ours and one that does not repel",
+            Is::TaintedAndDiscouraged,
+            replication(),
+            Some("taint ClusterStatusUnknown"),
+        ),
         ("our taint, tolerated", Is::Tainted, tolerates_ours.clone(), None),
         ("our verdict, tolerated", Is::Lost, tolerates("ClusterStatusUnknown"), None),
         (

@@ -14,10 +14,10 @@ fn parse(text: &str) -> Placement {
     placement(&shares.iter().map(|(cluster, share)| (cluster.as_str(), share.unwrap_or(0))).collect::<Vec<_>>())
 }
 
-/// `a2` and `b2` carry our taint. Each row: its name, the placement before, as written, and as stored.
+/// `a2`, `a5` and `b2` carry our taint. Each row: its name, the placement before, as written, and as stored.
 fn check(facts: &SubscriptionFacts, rows: &[[&str; 4]]) {
     let healthy = ["a1", "a3", "a4", "b1", "b3"].map(|name| (format!("fleet/{name}"), Is::Healthy));
-    let tainted = ["a2", "b2"].map(|name| (format!("fleet/{name}"), Is::Tainted));
+    let tainted = ["a2", "a5", "b2"].map(|name| (format!("fleet/{name}"), Is::Tainted));
     let all: Vec<(&str, Is)> = healthy.iter().chain(&tainted).map(|(name, is)| (name.as_str(), *is)).collect();
     let fleet = Clusters::of(&all);
     for [name, old, new, expected] in rows {
@@ -44,6 +44,7 @@ fn in_a_sub_group_the_replacement_goes_out() {
             ["the last of two", "a1 a2", "a3 a4", "a2 a3"],
             ["not that of another group", "a1 a2", "a1 b1", "a1 a2 b1"],
             ["each group its own", "a2 b2", "a3 b3", "a2 b2"],
+            ["two of a group", "a2 a5", "a3 a4", "a2 a5"],
             ["nobody came", "a1 a2", "a1", "a1 a2"],
             ["an unknown cluster is nobody's replacement", "a2", "a9", "a2 a9"],
             ["duplicates", "a2 a2", "a3 a3", "a2"],
@@ -73,12 +74,15 @@ fn divided_replicas_keep_their_sum() {
             ["nothing counted", "a1 a2", "a1 a3", "a1 a2 a3"],
         ],
     );
+    let groups_unused = SubscriptionFacts { by_sub_group: false, dividing: true, ..sub_groups() };
+    check(&groups_unused, &[["without sub-groups the last pays", "a2=3 b1=3", "a3=3 b3=3", "a2=3 a3=3"]]);
     let grouped = SubscriptionFacts { dividing: true, ..sub_groups() };
     check(
         &grouped,
         &[
             ["the addition to its own sub-group pays", "a2=3 b1=3", "a3=3 b3=3", "a2=3 b3=3"],
             ["then another's", "a2=3 b1=3", "a3=1 b1=3 b3=2", "a2=3 b1=3"],
+            ["and before the survivors", "a2=2 b1=3", "b1=5 b3=2", "a2=2 b1=5"],
         ],
     );
 }

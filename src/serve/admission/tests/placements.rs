@@ -80,6 +80,7 @@ fn what_the_old_status_did_not_have_is_taken_out_again() {
 fn a_cluster_dropped_for_our_taint_stays() {
     let mut review = status_review(&both(), &second_only());
     review["request"]["object"]["status"]["completedReleases"] = json!(1);
+    review["request"]["object"]["status"]["replicas"]["no/numbers"] = Value::Null;
     let made = send(&review, &tainted(), STRICT);
     let mut expected = review["request"]["object"].clone();
     expected["status"] = both();
@@ -96,60 +97,27 @@ fn a_cluster_dropped_for_our_taint_stays() {
 /// The spec and the annotations that count are the stored ones, not those in the write.
 #[test]
 fn the_stored_subscription_decides() {
-    let cases = [
-        (
-            "/metadata/annotations",
-            json!({ "sheetanchor.dev/allow-empty": "true" }),
-            emptied(),
-            AdmissionOutcome::Refilled,
-            AdmissionOutcome::Passed,
-        ),
-        (
-            "/metadata/annotations",
-            json!({ "sheetanchor.dev/allow-empty": "yes" }),
-            emptied(),
-            AdmissionOutcome::Refilled,
-            AdmissionOutcome::Refilled,
-        ),
-        (
-            "/metadata/creationTimestamp",
-            json!("2026-11-23T00:59:12Z"),
-            emptied(),
-            AdmissionOutcome::Refilled,
-            AdmissionOutcome::Refilled,
-        ),
-        (
-            "/spec/subscribers",
-            json!([{ "clusterAffinity": { "matchLabels": { "env": "dev" } } }]),
-            second_only(),
-            AdmissionOutcome::Kept,
-            AdmissionOutcome::Passed,
-        ),
-        (
-            "/spec/subscribers",
-            json!([{ "clusterAffinity": { "matchExpressions": [{ "key": "env", "operator": "Exists" }] } }]),
-            second_only(),
-            AdmissionOutcome::Kept,
-            AdmissionOutcome::Kept,
-        ),
-        (
-            "/spec/subscribers",
-            json!([{}, { "clusterAffinity": {} }]),
-            second_only(),
-            AdmissionOutcome::Kept,
-            AdmissionOutcome::Kept,
-        ),
-        (
-            "/spec/subscribers",
-            json!([{ "clusterAffinity": null }]),
-            second_only(),
-            AdmissionOutcome::Kept,
-            AdmissionOutcome::Passed,
-        ),
-        ("/spec/subscribers", Value::Null, second_only(), AdmissionOutcome::Kept, AdmissionOutcome::Passed),
-    ];
-    for (path, value, status, in_write, in_stored) in cases {
-        for (object, outcome) in [("object", in_write), ("oldObject", in_stored)] {
+    use AdmissionOutcome::{Kept, Passed, Refilled};
+    let allow = |value: &str| json!({ "sheetanchor.dev/allow-empty": value });
+    let affinity = |affinity: Value| json!([{ "clusterAffinity": affinity }]);
+    let in_env = |operator: &str, values: Value| {
+        affinity(json!({ "matchExpressions": [{ "key": "env", "operator": operator, "values": values }] }))
+    };
+    let (annotations, subscribers) = ("/metadata/annotations", "/spec/subscribers");
+    for (path, value, status, unless_stored, if_stored) in [
+        (annotations, allow("true"), emptied(), Refilled, Passed),
+        (annotations, allow("yes"), emptied(), Refilled, Refilled),
+        (annotations, Value::Null, emptied(), Refilled, Refilled),
+        (subscribers, affinity(json!({ "matchLabels": { "env": "dev" } })), second_only(), Kept, Passed),
+        (subscribers, in_env("In", json!(["dev"])), second_only(), Kept, Passed),
+        (subscribers, in_env("In", json!(["prod"])), second_only(), Kept, Kept),
+        (subscribers, in_env("Exists", Value::Null), second_only(), Kept, Kept),
+        (subscribers, in_env("Like", json!(["prod"])), second_only(), Kept, Passed),
+        (subscribers, json!([{}, { "clusterAffinity": {} }]), second_only(), Kept, Kept),
+        (subscribers, affinity(Value::Null), second_only(), Kept, Passed),
+        (subscribers, Value::Null, second_only(), Kept, Passed),
+    ] {
+        for (object, outcome) in [("object", unless_stored), ("oldObject", if_stored)] {
             let mut review = status_review(&both(), &status);
             *review["request"][object].pointer_mut(path).unwrap() = value.clone();
             assert_eq!(send(&review, &tainted(), STRICT).outcome, outcome, "{object}{path} = {value}");
@@ -241,6 +209,15 @@ fn only_a_cluster_that_is_known_to_be_gone_stays_out() {
     let made = send(&status_review(&both(), &second_only()), &unsynced, STRICT);
     assert_eq!(made.outcome, AdmissionOutcome::Unsynced);
     assert_eq!(made.object["status"], second_only());
+}
+
+/// Others choose the names, and a warning becomes a header.
+#[test]
+fn a_warning_is_one_line() {
+    let mut old = both();
+    old["bindingClusters"][0] = json!("x\r\ny");
+    let made = send(&status_review(&old, &emptied()), &tainted(), STRICT);
+    assert_eq!(made.response["warnings"][1], "left out cluster \"x  y\": it no longer exists");
 }
 
 #[test]
