@@ -1,5 +1,7 @@
 //! The command line: flags, their environment variables, and what they must not be.
 
+mod gates;
+
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -7,11 +9,14 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::domain::guard::{BindingPolicy, GuardMode};
+use crate::domain::binding::BindingPolicy;
+use crate::domain::guard::GuardMode;
 use crate::domain::health::HealthPolicy;
 use crate::domain::placement::SparePolicy;
 use crate::domain::taint::UNSCHEDULABLE_KEY;
 use crate::state::policy::Policy;
+
+pub use self::gates::FeatureGates;
 
 /// The node labels that other projects use to name a cluster.
 const KNOWN_NODE_LABELS: [&str; 2] = ["clusters.clusternet.io/cluster-id", "liqo.io/remote-cluster-id"];
@@ -72,6 +77,11 @@ pub struct ServeArgs {
     #[arg(long, env = "SHEETANCHOR_METRICS_BIND_ADDRESS", value_name = "IP:PORT")]
     pub metrics_bind_address: Option<SocketAddr>,
 
+    /// Feature gates, as Name=true|false,…: FailOver (ALPHA, default false, locked in this version)
+    #[arg(long, env = "SHEETANCHOR_FEATURE_GATES", value_name = "GATES", default_value = "", value_parser = gates::parse,
+          hide_default_value = true)]
+    pub feature_gates: FeatureGates,
+
     /// Write only while holding the Lease; with false, this must be the only replica
     #[arg(long, env = "SHEETANCHOR_LEADER_ELECT", value_name = "BOOL", default_value_t = true,
           num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
@@ -90,7 +100,12 @@ pub struct ServeArgs {
     pub leader_elect_retry_period: Duration,
 
     /// Namespace of the Lease and of the brake's ConfigMap
-    #[arg(long, env = "SHEETANCHOR_LEADER_ELECT_RESOURCE_NAMESPACE", value_name = "NAMESPACE", default_value = "sheetanchor-system")]
+    #[arg(
+        long,
+        env = "SHEETANCHOR_LEADER_ELECT_RESOURCE_NAMESPACE",
+        value_name = "NAMESPACE",
+        default_value = "sheetanchor-system"
+    )]
     pub leader_elect_resource_namespace: String,
 
     /// Name of the Lease
@@ -273,6 +288,7 @@ mod tests {
             ("--secure-port", "70000", "65535"),
             ("--bind-address", "here", "IP"),
             ("--logging-format", "xml", "text, json"),
+            ("--feature-gates", "Sticky=true", "FailOver=true|false"),
         ] {
             let exit = serve(&[&format!("{flag}={value}")]).expect_err(flag);
             assert_eq!((exit.code, exit.text.lines().count()), (2, 1), "{}", exit.text);

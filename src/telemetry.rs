@@ -6,12 +6,15 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::LoggingFormat;
 
+/// kube logs each failed call as an error of its own; we say so once per state, and why.
+const QUIET: &str = "kube_client::client=off";
+
 /// Sets up the process's log. `level` is a level or a filter such as `info,kube=debug`.
 ///
 /// # Errors
 /// When the level cannot be read.
 pub fn init(format: LoggingFormat, level: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(level)
+    let filter = EnvFilter::try_new(format!("{QUIET},{level}"))
         .map_err(|error| format!("--log-level {level:?}: {error}; allowed: error, warn, info, debug, trace"))?;
     let colour = std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);

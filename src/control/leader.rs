@@ -23,7 +23,7 @@ use tracing::{debug, info, warn};
 pub use leadership::Leadership;
 
 use crate::clock;
-use crate::domain::lease::{Claim, Election, Loss, Miss, Record, Step, Timing, TimingError};
+use crate::domain::lease::{Claim, Election, Loss, Miss, Record, Step, Timing};
 use crate::wire::lease as wire;
 
 /// Giving the Lease back may delay the exit by this much; the others then wait for its expiry.
@@ -69,9 +69,6 @@ impl LeaderConfig {
 /// A candidate that cannot be set up.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum LeaderConfigError {
-    /// The three times contradict each other.
-    #[error(transparent)]
-    Timing(#[from] TimingError),
     /// A name is missing.
     #[error("{flag}: must not be empty")]
     Empty {
@@ -230,7 +227,8 @@ impl Candidate {
         let line = error.line();
         if !std::mem::replace(&mut self.warned, true) {
             let leading = self.election.term().is_some();
-            warn!(error = %line, leading, name = %self.config.name, namespace = %self.config.namespace, "cannot reach the Lease, will keep trying");
+            let (namespace, name) = (&self.config.namespace, &self.config.name);
+            warn!(error = %line, leading, %namespace, %name, "cannot reach the Lease, will keep trying");
         }
         self.leadership.set_trouble(Some(line));
     }

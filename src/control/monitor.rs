@@ -34,6 +34,8 @@ pub struct Monitor {
     pub notices: mpsc::Sender<Notice>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Called once, when the first snapshot is out: from then on there is a fleet to serve.
+    pub first_published: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl Monitor {
@@ -42,6 +44,7 @@ impl Monitor {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH);
+        self.leading.mark_changed();
         loop {
             tokio::select! {
                 _ = tick.tick() => self.take(Event::Tick),
@@ -50,6 +53,7 @@ impl Monitor {
                         return;
                     }
                     let leading = *self.leading.borrow_and_update();
+                    self.metrics.leading.set(leading.into());
                     self.take(Event::Leading(leading));
                 }
                 count = self.events.recv_many(&mut batch, BATCH) => {
@@ -94,6 +98,9 @@ impl Monitor {
         if let Some(snapshot) = self.index.publication(now) {
             self.metrics.observe(&snapshot, self.index.beats());
             self.snapshots.publish(snapshot);
+            if let Some(tell) = self.first_published.take() {
+                tell();
+            }
         }
     }
 }

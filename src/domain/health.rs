@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::cluster::AgentReady;
 use super::sight::Moment;
+use super::span::short;
 use super::taint::Fault;
 
 /// A cluster is newly silent, and Late, after this share of its period: 1.5.
@@ -345,7 +346,10 @@ impl Health {
             Verdict::Late => {
                 format!("no heartbeat for {} (late after {})", short(self.age(now)), short(self.late_limit()))
             }
-            Verdict::Suspected => format!("{}, but no witness says that it is not us", silence()),
+            Verdict::Suspected => {
+                let (silence, late) = (silence(), short(self.late_limit()));
+                format!("{silence}, not believed yet: the brake is on, or was less than {late} ago")
+            }
             Verdict::Lost => silence(),
             Verdict::NotReady => {
                 let reports = self.not_ready_reports;
@@ -388,17 +392,5 @@ impl Health {
         self.since = now;
         self.adopted = false;
         self.on_time_beats = 0;
-    }
-}
-
-/// A duration for people: `0.4s`, `48s`, `1m30s`, `2h05m`.
-pub fn short(span: Duration) -> String {
-    let (whole, tenths) = (span.as_secs(), span.subsec_millis() / 100);
-    match whole {
-        0..10 if tenths > 0 => format!("{whole}.{tenths}s"),
-        0..60 => format!("{whole}s"),
-        60..3600 if whole.is_multiple_of(60) => format!("{}m", whole / 60),
-        60..3600 => format!("{}m{:02}s", whole / 60, whole % 60),
-        _ => format!("{}h{:02}m", whole / 3600, whole / 60 % 60),
     }
 }

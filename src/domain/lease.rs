@@ -104,7 +104,7 @@ pub struct Record {
 
 /// The Lease as one candidate knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sight {
+pub enum Observation {
     /// It has never been there.
     Absent,
     /// It was there, as last seen, and is gone.
@@ -144,12 +144,12 @@ pub enum Claim {
 /// A foreign holder is given its own duration (`fallback` when it names none), counted by our
 /// clock from `since`, however old its stamps are. A Lease that disappeared under a foreign holder
 /// is waited for as well: that holder may not know yet.
-pub fn decide(sight: &Sight, since: Instant, identity: &str, fallback: Duration, now: Instant) -> Decision {
-    let (record, claim) = match sight {
-        Sight::Absent => return Decision::Claim(Claim::Create { transitions: 0 }),
-        Sight::Present(record) if record.holder == identity => return Decision::Claim(Claim::Renew),
-        Sight::Present(record) => (record, Claim::TakeOver { transitions: record.transitions.saturating_add(1) }),
-        Sight::Deleted(record) => (record, Claim::Create { transitions: record.transitions.saturating_add(1) }),
+pub fn decide(seen: &Observation, since: Instant, identity: &str, fallback: Duration, now: Instant) -> Decision {
+    let (record, claim) = match seen {
+        Observation::Absent => return Decision::Claim(Claim::Create { transitions: 0 }),
+        Observation::Present(record) if record.holder == identity => return Decision::Claim(Claim::Renew),
+        Observation::Present(record) => (record, Claim::TakeOver { transitions: record.transitions.saturating_add(1) }),
+        Observation::Deleted(record) => (record, Claim::Create { transitions: record.transitions.saturating_add(1) }),
     };
     let free = record.holder.is_empty() || record.holder == identity;
     let expiry = since + record.duration.unwrap_or(fallback);
@@ -224,7 +224,7 @@ pub enum Miss {
 pub struct Election {
     identity: String,
     timing: Timing,
-    seen: Option<(Sight, Instant)>,
+    seen: Option<(Observation, Instant)>,
     /// Whether what was seen may be written on. Any write uses it up, any answer to one restores it.
     current: bool,
     /// The last write was refused as well: do not hurry.
@@ -247,7 +247,7 @@ impl Election {
     /// Whose name the Lease bore when last seen.
     pub fn holder(&self) -> Option<&str> {
         match &self.seen {
-            Some((Sight::Present(record), _)) if !record.holder.is_empty() => Some(&record.holder),
+            Some((Observation::Present(record), _)) if !record.holder.is_empty() => Some(&record.holder),
             _ => None,
         }
     }
@@ -260,10 +260,10 @@ impl Election {
         if now < self.due {
             return Step::Wait(self.term.map_or(self.due, |term| self.due.min(term.valid_until)));
         }
-        let Some((sight, since)) = self.seen.as_ref().filter(|_| self.current) else {
+        let Some((observed, since)) = self.seen.as_ref().filter(|_| self.current) else {
             return Step::Read;
         };
-        match decide(sight, *since, &self.identity, self.timing.lease_duration, now) {
+        match decide(observed, *since, &self.identity, self.timing.lease_duration, now) {
             Decision::Wait(until) => Step::Wait(until),
             Decision::Claim(claim) => {
                 self.current = false;
@@ -282,17 +282,19 @@ impl Election {
     /// follows after `retry`, or when its holder expires.
     pub fn saw(&mut self, record: Option<Record>, now: Instant, retry: Duration) {
         let before = self.seen.take();
-        let sight = match (record, &before) {
-            (Some(record), _) => Sight::Present(record),
-            (None, Some((Sight::Present(last) | Sight::Deleted(last), _))) => Sight::Deleted(last.clone()),
-            (None, _) => Sight::Absent,
+        let observed = match (record, &before) {
+            (Some(record), _) => Observation::Present(record),
+            (None, Some((Observation::Present(last) | Observation::Deleted(last), _))) => {
+                Observation::Deleted(last.clone())
+            }
+            (None, _) => Observation::Absent,
         };
-        let since = before.filter(|(old, _)| *old == sight).map_or(now, |(_, since)| since);
-        match decide(&sight, since, &self.identity, self.timing.lease_duration, now) {
+        let since = before.filter(|(old, _)| *old == observed).map_or(now, |(_, since)| since);
+        match decide(&observed, since, &self.identity, self.timing.lease_duration, now) {
             Decision::Wait(until) => self.pause(until.min(now + retry)),
             Decision::Claim(_) => (self.current, self.due) = (true, self.due.min(now)),
         }
-        self.seen = Some((sight, since));
+        self.seen = Some((observed, since));
     }
 
     /// Our write, sent at `sent_at`, was answered with `record` at `now`. True when it counts: then
@@ -303,7 +305,7 @@ impl Election {
     pub fn wrote(&mut self, record: Record, sent_at: Instant, now: Instant) -> bool {
         let valid_until = sent_at + self.timing.renew_deadline;
         let limit = self.term.map_or(valid_until, |term| term.valid_until);
-        let moved = !matches!(&self.seen, Some((Sight::Present(old), _)) if old.version == record.version);
+        let moved = !matches!(&self.seen, Some((Observation::Present(old), _)) if old.version == record.version);
         let counts = now < limit && moved && record.holder == self.identity;
         if counts {
             let since = self.term.map_or(sent_at, |term| term.since);
@@ -314,7 +316,7 @@ impl Election {
         } else {
             self.pause(now);
         }
-        self.seen = Some((Sight::Present(record), now));
+        self.seen = Some((Observation::Present(record), now));
         counts
     }
 
@@ -342,10 +344,10 @@ impl Election {
             return Some(Loss::Deadline);
         }
         match &self.seen {
-            Some((Sight::Present(record), _)) if record.holder == self.identity => None,
-            Some((Sight::Present(record), _)) if record.holder.is_empty() => Some(Loss::Freed),
-            Some((Sight::Present(record), _)) => Some(Loss::Taken { by: record.holder.clone() }),
-            Some((Sight::Deleted(_) | Sight::Absent, _)) | None => Some(Loss::Deleted),
+            Some((Observation::Present(record), _)) if record.holder == self.identity => None,
+            Some((Observation::Present(record), _)) if record.holder.is_empty() => Some(Loss::Freed),
+            Some((Observation::Present(record), _)) => Some(Loss::Taken { by: record.holder.clone() }),
+            Some((Observation::Deleted(_) | Observation::Absent, _)) | None => Some(Loss::Deleted),
         }
     }
 }

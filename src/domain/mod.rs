@@ -4,11 +4,18 @@
 //! JSON or serde. Time comes in as an argument; decisions go out as values that carry
 //! their reasons.
 
+pub mod binding;
 pub mod brake;
 pub mod cluster;
+pub mod guard;
 pub mod health;
 pub mod lease;
 pub mod node;
 pub mod placement;
+pub mod selector;
 pub mod sight;
+pub mod span;
 pub mod taint;
+
+#[cfg(test)]
+pub(crate) mod testing;

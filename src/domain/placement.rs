@@ -1,5 +1,9 @@
 //! Which clusters a pod may go to, and which of them first: the extender's two questions.
 
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,6 +66,64 @@ impl ClusterView {
 pub trait Fleet {
     /// A cluster by its `namespace/name`; `None` when it does not exist.
     fn view(&self, key: &str) -> Option<&ClusterView>;
+
+    /// Whether we know that no such cluster exists, which is more than not to see it.
+    fn gone(&self, key: &str) -> bool {
+        self.view(key).is_none()
+    }
+}
+
+/// What kind of reason keeps a pod off: a closed set, to count by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Grounds {
+    /// The cluster's verdict is not schedulable.
+    Verdict(Verdict),
+    /// It bears a taint that the pod does not tolerate.
+    Taint,
+    /// It is a spare, and spares are held in reserve.
+    Reserve,
+    /// It is gone, and its node still bears our taint.
+    Vanished,
+}
+
+impl Grounds {
+    /// The word people see: the verdict's, or the variant's own.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Verdict(verdict) => verdict.as_str(),
+            Self::Taint => "Taint",
+            Self::Reserve => "Reserve",
+            Self::Vanished => "Vanished",
+        }
+    }
+}
+
+/// Why a pod cannot go somewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// The kind of reason.
+    pub grounds: Grounds,
+    /// The reason, for people: the cluster, the fact, the limit.
+    pub reason: String,
+}
+
+impl Rejection {
+    /// Of a node whose cluster vanished while it was unschedulable. `label` is what names the
+    /// cluster on the node. No toleration helps: nobody is there to run the pod.
+    pub fn vanished(label: &str) -> Self {
+        Self {
+            grounds: Grounds::Vanished,
+            reason: format!(
+                "cluster \"{label}\" is gone, and its node still bears our taint: remove the taint from the node to use it again"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
 }
 
 /// What one filter or prioritize call is decided by, besides the pod.
@@ -83,20 +145,35 @@ impl Steering<'_> {
     /// Why a pod with these tolerations cannot go there, or `None` when it can.
     ///
     /// A verdict counts as its taint from the moment it is reached, before the taint is written.
-    pub fn rejection(&self, view: &ClusterView, tolerations: &[Toleration]) -> Option<String> {
+    pub fn rejection(&self, view: &ClusterView, tolerations: &[Toleration]) -> Option<Rejection> {
         let key = view.key();
         if let Some(fault) = view.health.fault()
             && !taint::tolerated(&fault.taint(self.taint_key), tolerations)
         {
-            let explanation = view.health.explain(self.now, self.health);
-            return Some(format!("cluster \"{key}\" is {}: {explanation}", view.health.verdict()));
+            let reason = format!("cluster \"{key}\" is {}", self.condition(&view.health));
+            return Some(Rejection { grounds: Grounds::Verdict(view.health.standing()), reason });
         }
-        let taints = view.cluster.taints.iter().filter(|taint| taint.effect.repels());
-        if let Some(taint) = taints.into_iter().find(|taint| !taint::tolerated(taint, tolerations)) {
-            return Some(format!("cluster \"{key}\" has taint {taint}, which the pod does not tolerate"));
+        let mut taints = view.cluster.taints.iter().filter(|taint| taint.effect.repels());
+        if let Some(taint) = taints.find(|taint| !taint::tolerated(taint, tolerations)) {
+            let reason = format!("cluster \"{key}\" has taint {taint}, which the pod does not tolerate");
+            return Some(Rejection { grounds: Grounds::Taint, reason });
         }
         let reserved = self.spares == SparePolicy::Reserve && view.cluster.is_spare() && !self.active_down;
-        reserved.then(|| format!("cluster \"{key}\" is a spare held in reserve: every active cluster is schedulable"))
+        reserved.then(|| Rejection {
+            grounds: Grounds::Reserve,
+            reason: format!("cluster \"{key}\" is a spare held in reserve: every active cluster is schedulable"),
+        })
+    }
+
+    /// The verdict and its facts. A Suspected cluster is not schedulable for what it was before
+    /// the brake came on, so that is said too.
+    fn condition(&self, health: &Health) -> String {
+        let (verdict, standing) = (health.verdict(), health.standing());
+        let explanation = health.explain(self.now, self.health);
+        if verdict == standing {
+            return format!("{verdict}: {explanation}");
+        }
+        format!("{verdict}: {explanation}; it was {standing} before")
     }
 
     /// How good a place it is, 0 to [`MAX_SCORE`]. Meaningful for a cluster that is not rejected.

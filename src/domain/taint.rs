@@ -87,7 +87,9 @@ pub enum Fault {
 }
 
 impl Fault {
-    const ALL: [Self; 3] = [Self::ClusterStatusUnknown, Self::ManagedClusterNotReady, Self::ClusterStatusNeverUpdated];
+    /// Every value.
+    pub const ALL: [Self; 3] =
+        [Self::ClusterStatusUnknown, Self::ManagedClusterNotReady, Self::ClusterStatusNeverUpdated];
 
     /// The taint's value.
     pub fn as_str(self) -> &'static str {
@@ -148,6 +150,17 @@ pub enum Operator {
     Equal,
     /// A word that we do not know: tolerates nothing.
     Unknown,
+}
+
+impl From<&str> for Operator {
+    /// The API's word; none means `Equal`.
+    fn from(word: &str) -> Self {
+        match word {
+            "Exists" => Self::Exists,
+            "Equal" | "" => Self::Equal,
+            _ => Self::Unknown,
+        }
+    }
 }
 
 /// What a pod or a Subscription puts up with.

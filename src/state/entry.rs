@@ -152,8 +152,17 @@ impl Entry {
         }
     }
 
+    /// The value that our taint is to have, on the cluster and on its nodes.
+    ///
+    /// A cluster that beats again keeps the taint that it bears, but is given none: a loss that ends
+    /// before its taint is stored leaves no trace.
+    pub(super) fn wanted(&self, taint_key: &str) -> Option<Fault> {
+        let carried = taint::carried(&self.cluster.taints, taint_key);
+        if self.health.standing() == Verdict::Recovering { carried } else { self.health.fault() }
+    }
+
     fn due_taints(&mut self, desk: &Desk<'_>, actions: &mut Vec<Action>) {
-        let wanted = self.health.fault();
+        let wanted = self.wanted(desk.taint_key);
         let Some(taints) = taint::rewritten(&self.cluster.taints, desk.taint_key, wanted) else { return };
         self.restless = true;
         // While the brake is on no taint is added; one is still taken off a cluster that beats.

@@ -40,6 +40,8 @@ pub struct Index {
     brake: Option<BrakeView>,
     /// Clusters that an earlier leader's brake named, until they had time to beat.
     inherited: BTreeSet<ClusterKey>,
+    /// Before that, writing ours would erase it.
+    brake_record_read: bool,
     brake_gate: Gate<Vec<ClusterKey>>,
     places: Arc<HashMap<ClusterKey, usize>>,
     homes: Arc<HashMap<Box<str>, NodeHome>>,
@@ -62,6 +64,7 @@ impl Index {
             undecodable: BTreeMap::new(),
             brake: None,
             inherited: BTreeSet::new(),
+            brake_record_read: false,
             brake_gate: Gate::new(),
             places: Arc::default(),
             homes: Arc::default(),
@@ -80,7 +83,10 @@ impl Index {
         match event {
             Event::Tick => self.tick(now, moment, &mut actions),
             Event::Leading(leading) => self.set_leading(leading),
-            Event::BrakeFound(clusters) => self.inherited = clusters.into_iter().collect(),
+            Event::BrakeFound(clusters) => {
+                self.inherited = clusters.into_iter().collect();
+                self.brake_record_read = true;
+            }
             Event::ClusterWatchBroke => {
                 self.sight.lose();
                 self.urgent = true;
@@ -298,7 +304,8 @@ impl Index {
         let calm = clusters.is_empty();
         let hurried = self.brake_gate.stored_within(BRAKE_PACE, now, |stored| stored.is_empty() == calm);
         let known = self.brake_gate.stored() == Some(&clusters);
-        if known || hurried || self.brake_gate.pass(&clusters, now, Duration::ZERO).is_none() {
+        if !self.brake_record_read || known || hurried || self.brake_gate.pass(&clusters, now, Duration::ZERO).is_none()
+        {
             return;
         }
         let record = self.brake.as_ref().map(|brake| BrakeRecord {

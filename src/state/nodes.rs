@@ -143,7 +143,7 @@ fn renewed(known: Option<NodeEntry>, node: Node) -> NodeEntry {
 
 impl NodeEntry {
     fn due(&mut self, cluster: &Entry, desk: &Desk<'_>, actions: &mut Vec<Action>) {
-        let fault = cluster.health.fault();
+        let fault = cluster.wanted(desk.taint_key);
         let foreign = foreign_taints(&cluster.cluster.taints, desk.taint_key);
         let taints = taint::rewritten(&self.node.taints, desk.taint_key, fault);
         let annotation = (self.node.cluster_taints != foreign).then(|| foreign.clone());

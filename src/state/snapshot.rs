@@ -113,6 +113,10 @@ impl Fleet for Snapshot {
     fn view(&self, key: &str) -> Option<&ClusterView> {
         self.clusters.get(*self.places.get(key)?).map(AsRef::as_ref)
     }
+
+    fn gone(&self, key: &str) -> bool {
+        !self.blind && self.view(key).is_none() && !self.undecodable.iter().any(|object| object.key == key)
+    }
 }
 
 /// The latest snapshot, shared by everyone; cheap to clone.

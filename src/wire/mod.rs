@@ -1,6 +1,11 @@
 //! Kubernetes' JSON to our domain and back. Decides nothing.
 
+pub mod admission;
+pub mod extender;
+pub mod json;
 pub mod lease;
 pub mod managed_cluster;
 pub mod node;
+pub mod patch;
 mod quantity;
+pub mod subscription;

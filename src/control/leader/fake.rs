@@ -1,6 +1,7 @@
 //! A hub that keeps one Lease by the API's rules, behind lines that delay, lose and refuse calls.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
-use tokio::time::sleep;
+use tokio::time::{Sleep, sleep, sleep_until};
 use tower::Service;
 
 use super::Leadership;
@@ -234,5 +235,34 @@ impl Service<Request<Body>> for Line {
             }
         });
         Box::pin(async move { take.await.map_err(|_| io::Error::other("connection reset")) })
+    }
+}
+
+/// A process that is stopped, then goes on: its future is not polled within the pauses.
+pub(super) struct Paused<F> {
+    inner: Pin<Box<F>>,
+    pauses: Vec<(Instant, Instant)>,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl<F: Future> Paused<F> {
+    pub(super) fn new(inner: F, pauses: Vec<(Instant, Instant)>) -> Self {
+        Self { inner: Box::pin(inner), pauses, sleep: None }
+    }
+}
+
+impl<F: Future> Future for Paused<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let now = clock::now();
+        if let Some((_, end)) = self.pauses.iter().find(|(start, end)| *start <= now && now < *end).copied() {
+            let mut wake = Box::pin(sleep_until(end.into()));
+            if wake.as_mut().poll(cx).is_pending() {
+                self.sleep = Some(wake);
+                return Poll::Pending;
+            }
+        }
+        self.inner.as_mut().poll(cx)
     }
 }

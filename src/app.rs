@@ -1,0 +1,300 @@
+//! The wiring of `serve`: what talks to what, and in which order it starts and stops.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use futures::future::pending;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::config::ServeArgs;
+use crate::control::brake_record::BrakeStore;
+use crate::control::events::EventWriter;
+use crate::control::leader::{Candidate, LeaderConfig, Leadership, identity};
+use crate::control::monitor::Monitor;
+use crate::control::tainter::Tainter;
+use crate::control::watch;
+use crate::domain::lease::Timing;
+use crate::metrics::Metrics;
+use crate::serve::admin::{self, Admin, DoorCounters, LeaderView};
+use crate::serve::admission::{self, AdmissionPolicy};
+use crate::serve::counters::ConnectionCounters;
+use crate::serve::extender;
+use crate::serve::guardrails::{Guardrails, enclose};
+use crate::serve::limits::{BODY_BYTES_MAX, ConnectionLimits, RequestLimits, SCHEDULER_BODY_BYTES_MAX};
+use crate::serve::probes::{self, Check, Readiness};
+use crate::serve::{http, tls};
+use crate::state::action::Event;
+use crate::state::index::Index;
+use crate::state::policy::Policy;
+use crate::state::snapshot::{Snapshot, Snapshots};
+
+/// Events between the watches and the monitor: a burst of beats from the largest fleet.
+const EVENT_QUEUE: usize = 16_384;
+/// Writes between the monitor and the tainter. More are decided again later.
+const WRITE_QUEUE: usize = 1_024;
+/// Notices between the monitor and the Events' writer. More are dropped and counted.
+const NOTICE_QUEUE: usize = 1_024;
+/// The wait between two tries to read the brake's record at start.
+const RECORD_RETRY: Duration = Duration::from_secs(2);
+
+/// What is made before the first task starts, each with its own reason to fail.
+struct Parts {
+    args: ServeArgs,
+    policy: Arc<Policy>,
+    metrics: Arc<Metrics>,
+    connections: ConnectionCounters,
+    doors: DoorCounters,
+    readiness: Readiness,
+    snapshots: Snapshots,
+    listeners: Listeners,
+    tls: Arc<ServerConfig>,
+    hub: Config,
+    leader: LeaderConfig,
+    identity: String,
+}
+
+struct Listeners {
+    secure: TcpListener,
+    admin: TcpListener,
+    metrics: Option<TcpListener>,
+}
+
+/// The tasks of the process. The end of any one before `stop` is the end of all.
+struct Tasks {
+    stop: CancellationToken,
+    set: JoinSet<&'static str>,
+}
+
+impl Tasks {
+    /// Runs `task` until it ends or `stop` comes.
+    fn run(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.set.spawn(async move {
+            stop.run_until_cancelled_owned(task).await;
+            name
+        });
+    }
+
+    /// Runs `task` until it ends; it knows about `stop` itself.
+    fn run_to_its_end(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.set.spawn(async move {
+            task.await;
+            name
+        });
+    }
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot start (each error is one line that says what to do), and when one of its tasks ends.
+pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    let (version, gates) = (env!("CARGO_PKG_VERSION"), args.feature_gates.settings());
+    tracing::info!(version, gates, "starting");
+    let parts = prepare(args).await?;
+    let readiness = parts.readiness.clone();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut tasks = Tasks { stop: CancellationToken::new(), set: JoinSet::new() };
+    start(parts, &mut tasks)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        Some(ended) = tasks.set.join_next() => {
+            anyhow::bail!("the task \"{}\" ended, and nothing works without it", ended?);
+        }
+    }
+    tracing::info!("stopping");
+    readiness.set(Check::Serving, Err("stopping".to_owned()));
+    tasks.stop.cancel();
+    while let Some(ended) = tasks.set.join_next().await {
+        tracing::debug!(task = ended?, "ended");
+    }
+    Ok(())
+}
+
+async fn prepare(args: ServeArgs) -> anyhow::Result<Parts> {
+    // Fails only when one is installed already, and then that one serves.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let timing = Timing::new(
+        args.leader_elect_lease_duration,
+        args.leader_elect_renew_deadline,
+        args.leader_elect_retry_period,
+    )?;
+    let (namespace, name) = (&args.leader_elect_resource_namespace, &args.leader_elect_resource_name);
+    let identity = identity();
+    let leader = LeaderConfig::new(timing, namespace, name, identity.clone())?;
+    let tls = tls::server_config(&args.tls_cert_file, &args.tls_private_key_file)?;
+    let hub = hub(&args).await?;
+    let listeners = Listeners {
+        secure: listen("--bind-address, --secure-port", (args.bind_address, args.secure_port).into()).await?,
+        admin: listen("--admin-bind-address", args.admin_bind_address).await?,
+        metrics: match args.metrics_bind_address {
+            Some(address) => Some(listen("--metrics-bind-address", address).await?),
+            None => None,
+        },
+    };
+    let policy = Arc::new(args.policy());
+    let mut metrics = Metrics::new();
+    let (connections, doors) = (ConnectionCounters::default(), DoorCounters::default());
+    connections.register(metrics.registry());
+    doors.register(metrics.registry());
+    Ok(Parts {
+        snapshots: Snapshots::new(Snapshot::empty(clock::now(), Arc::clone(&policy))),
+        metrics: Arc::new(metrics),
+        readiness: Readiness::new(),
+        args,
+        policy,
+        connections,
+        doors,
+        listeners,
+        tls,
+        hub,
+        leader,
+        identity,
+    })
+}
+
+async fn hub(args: &ServeArgs) -> anyhow::Result<Config> {
+    let Some(path) = &args.kubeconfig else {
+        return Config::infer().await.context(
+            "cannot find the hub: this is no Pod with a service account, and there is no kubeconfig \
+             in KUBECONFIG or ~/.kube/config; name one with --kubeconfig",
+        );
+    };
+    let named = || format!("cannot use --kubeconfig \"{}\"", path.display());
+    let kubeconfig = Kubeconfig::read_from(path).with_context(named)?;
+    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.with_context(named)
+}
+
+async fn listen(flags: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (see {flags})"))
+}
+
+fn start(parts: Parts, tasks: &mut Tasks) -> anyhow::Result<()> {
+    let watching = Client::try_from(parts.hub.clone()).context("cannot set up the hub's client")?;
+    // A write that is repeated later was decided on what is no longer true.
+    let mut once = parts.hub.clone();
+    once.default_retry = false;
+    let writing = Client::try_from(once)?;
+    let candidate = Candidate::new(parts.leader.client(parts.hub.clone())?, parts.leader.clone());
+    let leadership = if parts.args.leader_elect { candidate.leadership() } else { Leadership::always() };
+    let (events, event_queue) = mpsc::channel(EVENT_QUEUE);
+    let (writes, write_queue) = mpsc::channel(WRITE_QUEUE);
+    let (notices, notice_queue) = mpsc::channel(NOTICE_QUEUE);
+
+    let labels = parts.policy.node_labels.clone();
+    let report = |check| report(&parts.readiness, check);
+    tasks.run("cluster watch", watch::clusters(watching.clone(), events.clone(), report(Check::ManagedClusters)));
+    tasks.run("node watch", watch::nodes(watching, labels, events.clone(), report(Check::Nodes)));
+
+    let readiness = parts.readiness.clone();
+    let monitor = Monitor {
+        index: Index::new(clock::now(), Arc::clone(&parts.policy)),
+        snapshots: parts.snapshots.clone(),
+        events: event_queue,
+        leading: leadership.changes(),
+        writes,
+        notices,
+        metrics: Arc::clone(&parts.metrics),
+        first_published: Some(Box::new(move || readiness.set(Check::Serving, Ok(())))),
+    };
+    tasks.run("monitor", monitor.run());
+
+    let namespace = &parts.args.leader_elect_resource_namespace;
+    let brake = BrakeStore::new(writing.clone(), namespace);
+    tasks.run("brake record", read_brake_record(brake.clone(), events.clone()));
+    let metrics = Arc::clone(&parts.metrics);
+    let teller = EventWriter::new(writing.clone(), leadership.clone(), namespace, &parts.identity, metrics);
+    tasks.run("events", teller.run(notice_queue));
+    let tainter = Tainter {
+        client: writing,
+        leadership: leadership.clone(),
+        taint_key: parts.policy.taint_key.clone(),
+        node_labels: parts.policy.node_labels.clone(),
+        brake,
+        events,
+        metrics: Arc::clone(&parts.metrics),
+    };
+    // The Lease is given back only when nothing is written any more.
+    let (stop, written) = (tasks.stop.clone(), CancellationToken::new());
+    let written_guard = written.clone().drop_guard();
+    tasks.run_to_its_end("tainter", async move {
+        stop.run_until_cancelled(tainter.run(write_queue)).await;
+        drop(written_guard);
+    });
+    if parts.args.leader_elect {
+        tasks.run_to_its_end("leader election", candidate.run(written));
+    }
+    open_doors(parts, leadership, tasks)
+}
+
+/// Tells `/readyz` about a watch, until its first list is in.
+fn report(readiness: &Readiness, check: Check) -> watch::Report {
+    let readiness = readiness.clone();
+    Box::new(move |result| readiness.set(check, result))
+}
+
+/// Reads what an earlier leader knew of the brake, however long the API server needs.
+async fn read_brake_record(brake: BrakeStore, events: mpsc::Sender<Event>) {
+    let mut warned = false;
+    loop {
+        match brake.load().await {
+            Ok(clusters) => {
+                // The monitor is gone only when the process ends.
+                let _ = events.send(Event::BrakeFound(clusters)).await;
+                return pending().await;
+            }
+            Err(error) if !warned => {
+                tracing::warn!(%error, "cannot read the brake's record, retrying");
+                warned = true;
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(RECORD_RETRY).await;
+    }
+}
+
+fn open_doors(parts: Parts, leadership: Leadership, tasks: &mut Tasks) -> anyhow::Result<()> {
+    let Parts { args, metrics, connections, doors, readiness, snapshots, listeners, tls, .. } = parts;
+    let guardrails = Guardrails::new(RequestLimits::default());
+    let observer = Arc::new(doors);
+    let scheduler = extender::Door::new(snapshots.clone(), observer.clone()).router();
+    let policy = AdmissionPolicy { binding: args.binding_policy, guard: args.subscription_guard };
+    let webhook = admission::Door::new(snapshots.clone(), policy, observer).router();
+    let secure = Router::new()
+        .merge(guardrails.around(scheduler, SCHEDULER_BODY_BYTES_MAX))
+        .merge(guardrails.around(webhook, BODY_BYTES_MAX))
+        .merge(probes::router(readiness));
+    let leader = move |now| LeaderView {
+        holder: leadership.holder(),
+        leads: leadership.held(now).is_some(),
+        error: leadership.last_error(),
+    };
+    let admin = Admin { snapshots, metrics: Arc::clone(&metrics), leader: Arc::new(leader) };
+    let limits = ConnectionLimits::default();
+    let stop = &tasks.stop.clone();
+    let mut open = |name, listener: TcpListener, tls, app| -> anyhow::Result<()> {
+        tracing::info!(door = name, address = %listener.local_addr()?, "listening");
+        let serving = http::serve(listener, tls, enclose(app), limits, connections.clone(), stop.clone());
+        tasks.run_to_its_end(name, serving);
+        Ok(())
+    };
+    open("secure port", listeners.secure, Some(tls), secure)?;
+    open("admin port", listeners.admin, None, admin.router())?;
+    if let Some(listener) = listeners.metrics {
+        open("metrics port", listener, None, admin::metrics_router(metrics))?;
+    }
+    Ok(())
+}

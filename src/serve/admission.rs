@@ -1,0 +1,311 @@
+//! The admission door: the last look before a binding or a placement is stored.
+//!
+//! It fails open: what it does not understand it allows untouched, and counts. The decisions are
+//! `domain::binding`'s and `domain::guard`'s.
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use tokio::task::spawn_blocking;
+use tracing::{debug, info, warn};
+
+use crate::clock;
+use crate::domain::binding::{self, BindingPolicy, CLUSTER_ANNOTATION, ROLE_ANNOTATION};
+use crate::domain::guard::{Amendment, Guard, GuardMode, Rule, Ruling};
+use crate::state::snapshot::{Snapshot, Snapshots};
+use crate::wire::admission::{Answer, Binding, Review, ReviewError};
+use crate::wire::subscription::{Stored, Written};
+
+/// The status of a refused binding. To kube-scheduler every failed binding is one to try again, but
+/// a 404 may also be taken to mean that the node is gone, and a 429 or 5xx is retried as it is.
+const CONFLICT: u16 = 409;
+/// Larger bodies are handled on a thread of their own, so that others on the worker need not wait.
+const INLINE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Audit annotations, which the API server prefixes with the webhook's name.
+const AUDIT_BINDING: &str = "binding";
+const AUDIT_GUARD: &str = "guard";
+/// The reasons that a note in the audit log or ours gives in full: a line of at most some 20 KB.
+const REASONS_NOTED_MAX: usize = 100;
+
+/// How strict the door is.
+#[derive(Clone, Copy, Debug)]
+pub struct AdmissionPolicy {
+    /// For bindings.
+    pub binding: BindingPolicy,
+    /// For placements.
+    pub guard: GuardMode,
+}
+
+/// What the door did with a request: a closed set, to count by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum AdmissionOutcome {
+    /// A binding was marked with its cluster.
+    Stamped,
+    /// A binding was marked already.
+    AlreadyStamped,
+    /// A binding went to a node that stands for no cluster.
+    Unmapped,
+    /// A binding to a cluster just lost was refused.
+    Denied,
+    /// A binding to a cluster just lost was stored, with a warning.
+    Audited,
+    /// A placement was stored as written.
+    Passed,
+    /// A placement that would have been emptied was restored.
+    Refilled,
+    /// A cluster dropped because of our taint stayed in a placement.
+    Kept,
+    /// Such a cluster could not stay: the replicas were not one number per cluster.
+    Unfit,
+    /// A placement was not looked at: the guard is off.
+    GuardOff,
+    /// Allowed before the first complete list: nothing is known of the fleet.
+    Unsynced,
+    /// Nothing that the door looks at.
+    Foreign,
+    /// Something that it looks at, in a shape that it cannot read.
+    NotUnderstood,
+}
+
+impl AdmissionOutcome {
+    /// Every outcome, in the order of the enum.
+    pub const ALL: [Self; 13] = [
+        Self::Stamped,
+        Self::AlreadyStamped,
+        Self::Unmapped,
+        Self::Denied,
+        Self::Audited,
+        Self::Passed,
+        Self::Refilled,
+        Self::Kept,
+        Self::Unfit,
+        Self::GuardOff,
+        Self::Unsynced,
+        Self::Foreign,
+        Self::NotUnderstood,
+    ];
+
+    /// The word people see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stamped => "Stamped",
+            Self::AlreadyStamped => "AlreadyStamped",
+            Self::Unmapped => "Unmapped",
+            Self::Denied => "Denied",
+            Self::Audited => "Audited",
+            Self::Passed => "Passed",
+            Self::Refilled => "Refilled",
+            Self::Kept => "Kept",
+            Self::Unfit => "Unfit",
+            Self::GuardOff => "GuardOff",
+            Self::Unsynced => "Unsynced",
+            Self::Foreign => "Foreign",
+            Self::NotUnderstood => "NotUnderstood",
+        }
+    }
+}
+
+/// A body that the door has no answer to.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct BadRequest(#[from] ReviewError);
+
+/// Whoever counts the calls.
+pub trait Observer: Send + Sync {
+    /// A review was answered.
+    fn answered(&self, outcome: AdmissionOutcome);
+    /// A body could not be understood.
+    fn refused(&self);
+}
+
+/// Counts nothing.
+impl Observer for () {
+    fn answered(&self, _outcome: AdmissionOutcome) {}
+    fn refused(&self) {}
+}
+
+/// What the door needs.
+#[derive(Clone)]
+pub struct Door {
+    snapshots: Snapshots,
+    policy: AdmissionPolicy,
+    observer: Arc<dyn Observer>,
+}
+
+impl Door {
+    /// A door that answers from the latest of `snapshots`.
+    pub fn new(snapshots: Snapshots, policy: AdmissionPolicy, observer: Arc<dyn Observer>) -> Self {
+        Self { snapshots, policy, observer }
+    }
+
+    /// Its one route.
+    pub fn router(self) -> Router {
+        Router::new().route("/mutate", post(|State(door): State<Self>, body: Bytes| door.call(body))).with_state(self)
+    }
+
+    async fn call(self, body: Bytes) -> Response {
+        let (snapshot, policy, now) = (self.snapshots.load(), self.policy, clock::now());
+        let answer = if body.len() <= INLINE_BYTES_MAX {
+            mutate(&body, &snapshot, now, &policy)
+        } else {
+            match spawn_blocking(move || mutate(&body, &snapshot, now, &policy)).await {
+                Ok(answer) => answer,
+                // Only the end of the process cancels it, and nobody hears that answer.
+                Err(error) if error.is_cancelled() => {
+                    return refusal(StatusCode::SERVICE_UNAVAILABLE, "shutting down");
+                }
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            }
+        };
+        match answer {
+            Ok((answer, outcome)) => {
+                self.observer.answered(outcome);
+                ([(CONTENT_TYPE, "application/json")], answer).into_response()
+            }
+            Err(error) => {
+                self.observer.refused();
+                warn!(%error, "cannot understand the API server");
+                refusal(StatusCode::BAD_REQUEST, &error.to_string())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Door").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+/// A one-line JSON error.
+fn refusal(status: StatusCode, reason: &str) -> Response {
+    let mut body = serde_json::json!({ "error": reason }).to_string();
+    body.push('\n');
+    (status, [(CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// Answers one AdmissionReview.
+///
+/// Fails when the body is none: then there is no uid to answer to.
+pub fn mutate(
+    review: &[u8],
+    snapshot: &Snapshot,
+    now: Instant,
+    policy: &AdmissionPolicy,
+) -> Result<(Vec<u8>, AdmissionOutcome), BadRequest> {
+    let review = Review::read(review)?;
+    let case = Case { review: &review, snapshot, now, policy };
+    let (answer, outcome) = match (review.group(), review.resource(), &*review.sub_resource, &*review.operation) {
+        ("", "pods", "binding", "CREATE") | ("", "bindings", "", "CREATE") if review.kind() == "Binding" => case.bind(),
+        ("apps.clusternet.io", "subscriptions", "status", "UPDATE") => case.place(),
+        _ => Ok((Answer::allow(), AdmissionOutcome::Foreign)),
+    }
+    .unwrap_or_else(|error| {
+        debug!(%error, resource = review.resource(), namespace = &*review.namespace, name = &*review.name,
+            "allowed what could not be read");
+        (Answer::allow(), AdmissionOutcome::NotUnderstood)
+    });
+    Ok((answer.to_json(&review.uid), outcome))
+}
+
+/// An answer and its kind; an error when the object in the review cannot be read.
+type Decision = Result<(Answer, AdmissionOutcome), serde_json::Error>;
+
+/// One request.
+struct Case<'a> {
+    review: &'a Review<'a>,
+    snapshot: &'a Snapshot,
+    now: Instant,
+    policy: &'a AdmissionPolicy,
+}
+
+impl Case<'_> {
+    /// A pod's binding to a node.
+    fn bind(&self) -> Decision {
+        let binding = Binding::read(self.review.object())?;
+        let node = binding.node.as_deref();
+        let Some(view) = node.and_then(|node| self.snapshot.cluster_of_node(node)) else {
+            return Ok((Answer::allow(), self.unless_unsynced(AdmissionOutcome::Unmapped)));
+        };
+        let moment = self.snapshot.moment(self.now);
+        let overtaken = binding::overtaken(view, moment, &self.snapshot.policy.health);
+        if let (Some(reason), BindingPolicy::Deny) = (&overtaken, self.policy.binding) {
+            let (namespace, pod) = (&*self.review.namespace, &*self.review.name);
+            info!(namespace, pod, reason, "refused a binding");
+            let reason = format!("{reason}; the scheduler will choose again");
+            return Ok((Answer::deny(CONFLICT, reason), AdmissionOutcome::Denied));
+        }
+        let stamps = [(CLUSTER_ANNOTATION, view.key().as_str()), (ROLE_ANNOTATION, binding::role(&view.cluster))];
+        let patch = binding.annotate(&stamps);
+        let outcome = match (&overtaken, patch.is_empty()) {
+            (Some(_), _) => AdmissionOutcome::Audited,
+            (None, true) => AdmissionOutcome::AlreadyStamped,
+            (None, false) => AdmissionOutcome::Stamped,
+        };
+        let mut answer = Answer::allow().with_patch(patch);
+        if let Some(reason) = overtaken {
+            answer = answer.with_warnings([reason.clone()]).with_audit(AUDIT_BINDING, reason);
+        }
+        Ok((answer, outcome))
+    }
+
+    /// A write of a Subscription's placement.
+    fn place(&self) -> Decision {
+        if self.policy.guard == GuardMode::Off {
+            return Ok((Answer::allow(), AdmissionOutcome::GuardOff));
+        }
+        let old = Stored::read(self.review.old_object())?;
+        let new = Written::read(self.review.object())?;
+        let guard = Guard {
+            mode: self.policy.guard,
+            fleet: self.snapshot,
+            taint_key: &self.snapshot.policy.taint_key,
+            now: self.snapshot.moment(self.now),
+        };
+        let (namespace, subscription) = (&*self.review.namespace, &*self.review.name);
+        Ok(match guard.review(&old.placement, &new.placement, &old.facts) {
+            Ruling::Pass => (Answer::allow(), self.unless_unsynced(AdmissionOutcome::Passed)),
+            Ruling::Unfit(reason) => {
+                info!(namespace, subscription, reason, "could not guard a placement");
+                let answer = Answer::allow().with_warnings([reason.clone()]).with_audit(AUDIT_GUARD, reason);
+                (answer, AdmissionOutcome::Unfit)
+            }
+            Ruling::Amend(Amendment { rule, placement, reasons }) => {
+                let note = noted(rule, &reasons);
+                info!(namespace, subscription, note, "guarded a placement");
+                let answer = Answer::allow().with_patch(new.patch(&placement));
+                let outcome = match rule {
+                    Rule::Empty => AdmissionOutcome::Refilled,
+                    Rule::Restore => AdmissionOutcome::Kept,
+                };
+                (answer.with_audit(AUDIT_GUARD, note).with_warnings(reasons), outcome)
+            }
+        })
+    }
+
+    /// That outcome, if the fleet was known when it was reached.
+    fn unless_unsynced(&self, outcome: AdmissionOutcome) -> AdmissionOutcome {
+        let unsynced = self.snapshot.blind && self.snapshot.clusters.is_empty();
+        if unsynced { AdmissionOutcome::Unsynced } else { outcome }
+    }
+}
+
+/// What a rule did, in one line.
+fn noted(rule: Rule, reasons: &[String]) -> String {
+    let named = &reasons[..reasons.len().min(REASONS_NOTED_MAX)];
+    let more = reasons.len() - named.len();
+    let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
+    format!("{}: {}{rest}", rule.as_str(), named.join("; "))
+}

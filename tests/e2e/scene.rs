@@ -1,0 +1,144 @@
+//! What most end-to-end tests begin with: a hub with a fleet, its virtual nodes, and the binary.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{ListParams, PostParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+use crate::control_plane::{ControlPlane, Options};
+use crate::fleet::{Member, MemberOptions};
+use crate::nodes::add_virtual_node;
+use crate::sheetanchor::{Sheetanchor, SheetanchorOptions, extender_config, register_webhook};
+use crate::wait::{PATIENCE, eventually};
+
+/// The taint key that is ours by default.
+pub(crate) const TAINT_KEY: &str = "clusters.clusternet.io/unschedulable";
+/// The namespace of the ManagedClusters.
+pub(crate) const FLEET: &str = "fleet";
+
+/// A hub whose scheduler and API server call one replica.
+pub(crate) struct Scene {
+    pub(crate) control_plane: ControlPlane,
+    pub(crate) client: Client,
+    pub(crate) members: BTreeMap<String, Member>,
+    pub(crate) sheetanchor: Sheetanchor,
+}
+
+impl Scene {
+    /// Members called `spare-*` are spares. Each has a virtual node of its own name.
+    pub(crate) async fn start(names: &[&str], extra_args: &[&str]) -> Self {
+        let options = MemberOptions::default();
+        Self::start_with(names, &options, extra_args).await
+    }
+
+    /// As [`Scene::start`], with members like `member`.
+    pub(crate) async fn start_with(names: &[&str], member: &MemberOptions, extra_args: &[&str]) -> Self {
+        let control_plane = ControlPlane::start(Options::default()).await;
+        let client = control_plane.client();
+        let mut members = BTreeMap::new();
+        for name in names {
+            let options = MemberOptions { spare: name.starts_with("spare"), ..member.clone() };
+            let member = Member::join(&client, FLEET, name, options).await;
+            add_virtual_node(&client, name, &[("sheetanchor.dev/cluster", &format!("{FLEET}.{name}"))]).await;
+            members.insert((*name).to_owned(), member);
+        }
+        let extra_args = extra_args.iter().map(|arg| (*arg).to_owned()).collect();
+        let options = SheetanchorOptions { extra_args, ..SheetanchorOptions::default() };
+        let sheetanchor = Sheetanchor::start(&control_plane, options).await;
+        Self { control_plane, client, members, sheetanchor }
+    }
+
+    /// Lets kube-scheduler call the extender, kube-apiserver the webhook, and runs Deployments.
+    pub(crate) async fn connect(&mut self) {
+        register_webhook(&self.client, &self.sheetanchor).await;
+        let config = extender_config(&self.control_plane, &self.sheetanchor);
+        self.control_plane.start_scheduler(&config);
+        self.control_plane.start_controller_manager();
+    }
+
+    /// The member of that name.
+    pub(crate) fn member(&self, name: &str) -> &Member {
+        &self.members[name]
+    }
+
+    /// What `/api/v1/fleet` says about a cluster.
+    pub(crate) async fn cluster(&self, name: &str) -> Option<Value> {
+        let fleet: Value = serde_json::from_str(&self.sheetanchor.admin("/api/v1/fleet").await.ok()?).ok()?;
+        let key = format!("{FLEET}/{name}");
+        fleet["clusters"].as_array()?.iter().find(|cluster| cluster["name"] == key.as_str()).cloned()
+    }
+
+    /// Waits until a cluster has this verdict.
+    pub(crate) async fn until_verdict(&self, name: &str, verdict: &str) {
+        eventually(&format!("{name} to be {verdict}"), PATIENCE, async || match self.cluster(name).await {
+            Some(cluster) if cluster["verdict"] == verdict => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+    }
+
+    /// Waits until a ManagedCluster bears our taint with this value, or none of ours.
+    pub(crate) async fn until_tainted(&self, name: &str, value: Option<&str>) {
+        eventually(&format!("{name} to be tainted {value:?}"), PATIENCE, async || {
+            let taints = self.taints(name).await;
+            let ours = taints.iter().find(|taint| taint["key"] == TAINT_KEY).map(|taint| taint["value"].clone());
+            let same = ours.as_ref().and_then(Value::as_str) == value;
+            same.then_some(()).ok_or_else(|| format!("{taints:?}"))
+        })
+        .await;
+    }
+
+    /// The taints of a ManagedCluster.
+    pub(crate) async fn taints(&self, name: &str) -> Vec<Value> {
+        let stored = self.member(name).stored().await;
+        stored.data["spec"]["taints"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// The values of our taint on a Node.
+    pub(crate) async fn node_taints(&self, name: &str) -> Vec<String> {
+        let node = Api::<Node>::all(self.client.clone()).get(name).await.unwrap();
+        let taints = node.spec.and_then(|spec| spec.taints).unwrap_or_default();
+        taints.into_iter().filter(|taint| taint.key == TAINT_KEY).filter_map(|taint| taint.value).collect()
+    }
+
+    /// Creates a Deployment in the namespace default; its pods bear the label `app=<name>`.
+    pub(crate) async fn create_deployment(&self, name: &str, replicas: u32, node_selector: Value) {
+        let deployment: Deployment = serde_json::from_value(json!({
+            "metadata": {"name": name},
+            "spec": {
+                "replicas": replicas,
+                "selector": {"matchLabels": {"app": name}},
+                "template": {
+                    "metadata": {"labels": {"app": name}},
+                    "spec": {
+                        "containers": [{"name": "main", "image": "registry.example/none"}],
+                        "nodeSelector": node_selector,
+                    },
+                },
+            },
+        }))
+        .unwrap();
+        let api: Api<Deployment> = Api::namespaced(self.client.clone(), "default");
+        api.create(&PostParams::default(), &deployment).await.unwrap();
+    }
+
+    /// The pods of a Deployment.
+    pub(crate) async fn pods(&self, app: &str) -> Vec<Pod> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), "default");
+        pods.list(&ListParams::default().labels(&format!("app={app}"))).await.unwrap().items
+    }
+
+    /// Waits until all of a Deployment's pods are bound, and says where.
+    pub(crate) async fn bound(&self, app: &str, replicas: usize) -> Vec<String> {
+        eventually(&format!("{replicas} pods of {app} to be bound"), PATIENCE, async || {
+            let pods = self.pods(app).await;
+            let nodes: Vec<String> =
+                pods.iter().filter_map(|pod| pod.spec.as_ref().and_then(|spec| spec.node_name.clone())).collect();
+            if nodes.len() == replicas { Ok(nodes) } else { Err(format!("{nodes:?} of {} pods", pods.len())) }
+        })
+        .await
+    }
+}
