@@ -5,6 +5,7 @@
 mod architecture;
 mod brake_model;
 mod detection;
+mod invariants;
 mod simulation;
 mod stage;
 mod twister;

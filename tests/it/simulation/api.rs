@@ -26,6 +26,13 @@ impl Object {
     }
 }
 
+/// An object as it was.
+pub(crate) enum Stored {
+    Cluster(Box<Cluster>),
+    Node(Node),
+    Nothing,
+}
+
 /// What became of a write.
 pub(crate) struct Reply {
     pub(crate) outcome: Outcome,
@@ -135,6 +142,18 @@ impl Api {
             }
             Target::Node(name) => self.nodes.get(name).cloned().map(Event::NodeRead),
             Target::Brake => None,
+        }
+    }
+
+    /// One object as it is now.
+    pub(crate) fn clone_of(&self, target: &Target) -> Stored {
+        match target {
+            Target::Taints(key) | Target::Condition(key) => match self.clusters.get(key) {
+                Some(object) => Stored::Cluster(Box::new(object.cluster.clone())),
+                None => Stored::Nothing,
+            },
+            Target::Node(name) => self.nodes.get(name).cloned().map_or(Stored::Nothing, Stored::Node),
+            Target::Brake => Stored::Nothing,
         }
     }
 
