@@ -207,7 +207,10 @@ impl World {
             Happening::Relist { replica, watch } if self.replicas[replica].watch == watch => {
                 self.relist(replica);
             }
-            Happening::Arrives { replica, life, write } => self.arrives(replica, life, &write),
+            // What a process had under way when it died is lost.
+            Happening::Arrives { replica, life, write } if self.is(replica, life) => {
+                self.arrives(replica, life, &write);
+            }
             Happening::ReadBack { replica, life, target } => self.read_back(replica, life, target),
             Happening::Answer { replica, life, events } if self.is(replica, life) => {
                 events.into_iter().for_each(|event| self.hand(replica, event));
