@@ -176,6 +176,8 @@ impl Health {
         self.enter(now, verdict);
         self.fault = Some(fault);
         self.adopted = true;
+        // Whoever called it Lost or NotReady had seen it beat.
+        self.reported |= fault != Fault::ClusterStatusNeverUpdated;
         true
     }
 
@@ -355,7 +357,8 @@ impl Health {
             }
             Verdict::Lost => silence(),
             Verdict::NotReady => {
-                format!("its agent reported Ready=False in {} reports in a row", self.not_ready_reports)
+                let reports = self.not_ready_reports;
+                format!("its agent reported Ready=False in {reports} reports in a row (limit {NOT_READY_REPORTS})")
             }
             Verdict::NeverReported => {
                 let age = short(self.age(now));

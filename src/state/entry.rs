@@ -67,14 +67,15 @@ impl Entry {
         if before.is_some() && after.is_none() {
             self.untainted = Some(now);
         }
-        let beaten = self.cluster.stamp != cluster.stamp;
-        let changed = if beaten {
-            self.health.beat(now, report(&cluster), policy)
-        } else if let (None, Some(fault)) = (before, after) {
-            self.health.adopt(now, fault)
-        } else {
-            false
-        };
+        let standing = self.health.verdict();
+        // A re-list may bring a taint and a beat at once: the beat is then the first after the loss.
+        if let (None, Some(fault)) = (before, after) {
+            self.health.adopt(now, fault);
+        }
+        if self.cluster.stamp != cluster.stamp {
+            self.health.beat(now, report(&cluster), policy);
+        }
+        let changed = self.health.verdict() != standing;
         self.cluster = Arc::new(cluster);
         self.touch();
         changed

@@ -106,12 +106,22 @@ impl Index {
                 self.sight.hear();
                 self.forget_cluster(&key);
             }
-            Event::ClusterRead(cluster) => self.observe(cluster, moment, false, &mut actions),
+            Event::ClusterRead(cluster) => {
+                // An answer may come after its object went: only the watch says what exists.
+                if self.clusters.get(&cluster.key).is_some_and(|entry| entry.cluster.uid == cluster.uid) {
+                    self.observe(cluster, moment, false, &mut actions);
+                }
+            }
             Event::NodesListed(nodes) => {
                 self.nodes.list(nodes);
                 self.nodes_listed = true;
             }
-            Event::NodeApplied(node) | Event::NodeRead(node) => self.nodes.apply(node),
+            Event::NodeApplied(node) => self.nodes.apply(node),
+            Event::NodeRead(node) => {
+                if self.nodes.knows(&node) {
+                    self.nodes.apply(node);
+                }
+            }
             Event::NodeDeleted(name) => self.nodes.delete(&name),
             Event::Wrote(target, outcome) => self.wrote(&target, outcome, now),
         }

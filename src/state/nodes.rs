@@ -55,6 +55,11 @@ impl Nodes {
         self.entries.insert(node.name.clone(), renewed(known, node));
     }
 
+    /// Whether it is one that the watch told of.
+    pub(super) fn knows(&self, node: &Node) -> bool {
+        self.entries.get(&node.name).is_some_and(|known| known.node.uid == node.uid)
+    }
+
     pub(super) fn delete(&mut self, name: &str) {
         self.stale |= self.entries.remove(name).is_some();
     }

@@ -4,4 +4,8 @@
 
 mod architecture;
 mod brake_model;
+mod detection;
+mod invariants;
+mod simulation;
+mod stage;
 mod twister;

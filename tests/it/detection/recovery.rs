@@ -1,0 +1,186 @@
+//! The way back: how many beats it takes, and what a restart remembers.
+
+use sheetanchor::domain::health::Verdict;
+use sheetanchor::domain::taint::{Fault, UNSCHEDULABLE_KEY};
+use sheetanchor::state::action::Event;
+
+use crate::stage::{Stage, key, ms, s};
+
+/// A lone cluster falls silent, and beats again every `period` until it is Ready. Returns the beats
+/// after the first one.
+fn lose_and_recover(stage: &mut Stage, period: u64) -> u32 {
+    stage.run(s(3 * period) + ms(1));
+    assert_eq!(stage.verdict("a"), Verdict::Lost);
+    stage.beat("a");
+    for beats in 0..100 {
+        if stage.verdict("a") == Verdict::Ready {
+            stage.run(ms(50));
+            assert_eq!(stage.taint("a"), None);
+            return beats;
+        }
+        assert_eq!(stage.verdict("a"), Verdict::Recovering);
+        assert_eq!(stage.taint("a"), Some(Fault::ClusterStatusUnknown));
+        stage.run(s(period));
+        stage.beat("a");
+    }
+    panic!("never recovered");
+}
+
+#[test]
+fn each_loss_within_a_day_doubles_the_beats_that_are_needed() {
+    let mut stage = Stage::with(&[("a", 10)]);
+    for expected in [2, 4, 8, 16, 16, 16] {
+        assert_eq!(lose_and_recover(&mut stage, 10), expected);
+    }
+}
+
+#[test]
+fn losses_are_forgotten_after_a_day() {
+    let mut stage = Stage::with(&[("a", 600)]);
+    stage.tick = s(2);
+    assert_eq!(lose_and_recover(&mut stage, 600), 2);
+    let first = stage.told("a", Verdict::Lost).expect("lost");
+    assert_eq!(lose_and_recover(&mut stage, 600), 4);
+    let day = s(24 * 3600);
+    // The first of the two is a day old before the third comes, the second not yet.
+    while stage.at() + s(4 * 600) < first + day {
+        stage.run(s(600));
+        stage.beat("a");
+    }
+    stage.run(s(600));
+    stage.beat("a");
+    assert_eq!(lose_and_recover(&mut stage, 600), 4);
+    stage.beats(&["a"], s(600), 24 * 6);
+    assert_eq!(lose_and_recover(&mut stage, 600), 2);
+}
+
+#[test]
+fn beats_that_come_late_do_not_count_and_boundaries_do() {
+    for (gap, counts) in [(14_999, true), (15_000, true), (15_001, false), (29_000, false)] {
+        let mut stage = Stage::with(&[("a", 10)]);
+        stage.run(s(31));
+        stage.beat("a");
+        for _ in 0..2 {
+            stage.run(ms(gap));
+            stage.beat("a");
+        }
+        let expected = if counts { Verdict::Ready } else { Verdict::Recovering };
+        assert_eq!(stage.verdict("a"), expected, "beats every {gap} ms");
+        // Late ones are not held against those that were counted, either.
+        stage.beats(&["a"], s(10), 2);
+        assert_eq!(stage.verdict("a"), Verdict::Ready, "beats every {gap} ms, then every 10 s");
+    }
+}
+
+#[test]
+fn falling_again_while_recovering_is_another_loss() {
+    let mut stage = Stage::with(&[("a", 10)]);
+    stage.run(s(31));
+    stage.beat("a");
+    stage.beats(&["a"], s(10), 1);
+    assert_eq!(stage.verdict("a"), Verdict::Recovering);
+    assert_eq!(lose_and_recover(&mut stage, 10), 4);
+    assert_eq!(stage.taint_writes("a").len(), 2, "one taint for both losses, and one removal");
+}
+
+#[test]
+fn a_restart_keeps_the_verdict_of_our_taint_until_beats() {
+    for (fault, verdict, beats) in [
+        (Fault::ClusterStatusUnknown, Verdict::Lost, 3),
+        (Fault::ManagedClusterNotReady, Verdict::NotReady, 3),
+        (Fault::ClusterStatusNeverUpdated, Verdict::NeverReported, 1),
+    ] {
+        let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
+        stage.api.change_cluster(&key("a"), |cluster| cluster.taints.push(fault.taint(UNSCHEDULABLE_KEY)));
+        stage.restart();
+        stage.open();
+        assert_eq!(stage.verdict("a"), verdict);
+        assert_eq!(stage.mirror("a"), Some(fault), "the mirror that is missing is written");
+        stage.beats(&["b"], s(10), 2);
+        assert_eq!((stage.verdict("a"), stage.taint("a")), (verdict, Some(fault)));
+        for beat in 1..=beats {
+            assert_eq!(stage.taint("a"), Some(fault), "{verdict} before beat {beat}");
+            stage.beats(&["a", "b"], s(10), 1);
+            stage.run(ms(50));
+        }
+        assert_eq!(
+            (stage.verdict("a"), stage.taint("a"), stage.mirror("a")),
+            (Verdict::Ready, None, None),
+            "{verdict}"
+        );
+    }
+}
+
+#[test]
+fn a_taint_found_at_a_start_says_that_the_cluster_has_reported() {
+    let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
+    stage.api.change_cluster(&key("a"), |cluster| {
+        cluster.stamp = None;
+        cluster.taints.push(Fault::ManagedClusterNotReady.taint(UNSCHEDULABLE_KEY));
+    });
+    stage.restart();
+    stage.open();
+    stage.beats(&["b"], s(10), 4);
+    assert_eq!((stage.verdict("a"), stage.taint("a")), (Verdict::Lost, Some(Fault::ClusterStatusUnknown)));
+    stage.beats(&["a", "b"], s(10), 1);
+    assert_eq!((stage.verdict("a"), stage.taint("a")), (Verdict::Recovering, Some(Fault::ClusterStatusUnknown)));
+}
+
+#[test]
+fn nothing_is_lost_within_three_periods_of_a_start() {
+    let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
+    stage.beats(&["a", "b"], s(10), 2);
+    stage.beats(&["b"], s(10), 2);
+    stage.run(s(9));
+    stage.restart();
+    stage.open();
+    let start = stage.at();
+    stage.beats(&["b"], s(5), 6);
+    assert_eq!((stage.verdict("a"), stage.taint("a")), (Verdict::Late, None));
+    assert_eq!(stage.at(), start + s(30));
+    stage.run(ms(1));
+    assert_eq!((stage.verdict("a"), stage.taint("a")), (Verdict::Lost, Some(Fault::ClusterStatusUnknown)));
+}
+
+#[test]
+fn the_same_name_with_another_uid_is_another_cluster() {
+    for seen_going in [true, false] {
+        let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
+        stage.beats(&["b"], s(10), 4);
+        assert_eq!(stage.taint("a"), Some(Fault::ClusterStatusUnknown));
+        let gone = stage.api.delete_cluster(&key("a"));
+        stage.watch(gone.filter(|_| seen_going));
+        let event = stage.register("a", None, Some(10));
+        stage.tell(event);
+        stage.run(ms(50));
+        assert_eq!((stage.verdict("a"), stage.taint("a"), stage.mirror("a")), (Verdict::Late, None, None));
+        stage.beat("a");
+        assert_eq!(stage.verdict("a"), Verdict::Ready);
+        // Nor does it inherit the losses.
+        stage.beats(&["b"], s(10), 4);
+        assert_eq!(stage.taint("a"), Some(Fault::ClusterStatusUnknown));
+        stage.beats(&["a", "b"], s(10), 3);
+        assert_eq!(stage.verdict("a"), Verdict::Ready);
+    }
+}
+
+#[test]
+fn a_taint_and_a_beat_that_arrive_together_leave_the_cluster_recovering() {
+    let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
+    stage.beats(&["a", "b"], s(10), 2);
+    // Another leader tainted it while our watch was broken; then it beat.
+    stage.tell(Event::Leading(false));
+    stage.tell(Event::ClusterWatchBroke);
+    stage.api.change_cluster(&key("a"), |cluster| {
+        cluster.taints.push(Fault::ClusterStatusUnknown.taint(UNSCHEDULABLE_KEY));
+        cluster.stamp = Some("a beat".into());
+    });
+    stage.tell(Event::Leading(true));
+    let (clusters, _) = stage.api.list();
+    stage.tell(clusters);
+    stage.run(ms(50));
+    assert_eq!((stage.verdict("a"), stage.taint("a")), (Verdict::Recovering, Some(Fault::ClusterStatusUnknown)));
+    stage.beats(&["a", "b"], s(10), 2);
+    stage.run(ms(50));
+    assert_eq!((stage.verdict("a"), stage.taint("a")), (Verdict::Ready, None));
+}
