@@ -27,7 +27,7 @@ pub enum BindingPolicy {
 /// Why a binding made at `now` to a node of this cluster comes too late, if it does.
 pub fn overtaken(view: &ClusterView, now: Moment, policy: &HealthPolicy) -> Option<String> {
     let health = &view.health;
-    let lost = health.standing() == Verdict::Lost && now.since(health.since()) < OVERTAKEN;
+    let lost = health.standing() == Verdict::Lost && !health.inherited() && now.since(health.since()) < OVERTAKEN;
     lost.then(|| format!("cluster \"{}\" is {}: {}", view.key(), health.verdict(), health.explain(now, policy)))
 }
 
@@ -39,6 +39,9 @@ pub fn role(cluster: &Cluster) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::cluster::AgentReady;
+    use crate::domain::health::{Health, Report};
+    use crate::domain::taint::Fault;
     use crate::domain::testing::{POLICY, at, mk_each, mk_ready, mk_silent, mk_view};
 
     #[test]
@@ -56,6 +59,13 @@ mod tests {
             let view = mk_view("eu-2", mk_silent(false));
             assert_eq!(overtaken(&view, at(now), &POLICY).is_some(), expected, "{now}");
         }
+    }
+
+    #[test]
+    fn a_loss_of_before_our_start_overtakes_nothing() {
+        let report = Report { ready: AgentReady::Unknown, declared_period_seconds: Some(15) };
+        let health = Health::first_seen(at(0), true, report, Some(Fault::ClusterStatusUnknown), &POLICY);
+        assert_eq!(overtaken(&mk_view("eu-2", health), at(1_000), &POLICY), None);
     }
 
     #[test]

@@ -270,6 +270,11 @@ impl Health {
         self.since
     }
 
+    /// Whether its verdict was there when we first saw the cluster: how old it is, nobody knows.
+    pub fn inherited(&self) -> bool {
+        self.adopted && self.since == self.seen
+    }
+
     /// Whether new workloads may be placed there.
     pub fn schedulable(&self) -> bool {
         matches!(self.standing, Verdict::Ready | Verdict::Late)

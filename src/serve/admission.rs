@@ -27,6 +27,8 @@ use crate::state::snapshot::{Snapshot, Snapshots};
 use crate::wire::admission::{Answer, Binding, Review, ReviewError};
 use crate::wire::subscription::{Stored, Written};
 
+use super::guardrails::refusal;
+
 /// The status of a refused binding. To kube-scheduler every failed binding is one to try again, but
 /// a 404 may also be taken to mean that the node is gone, and a 429 or 5xx is retried as it is.
 const CONFLICT: u16 = 409;
@@ -187,13 +189,6 @@ impl fmt::Debug for Door {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Door").field("policy", &self.policy).finish_non_exhaustive()
     }
-}
-
-/// A one-line JSON error.
-fn refusal(status: StatusCode, reason: &str) -> Response {
-    let mut body = serde_json::json!({ "error": reason }).to_string();
-    body.push('\n');
-    (status, [(CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 /// Answers one AdmissionReview.
