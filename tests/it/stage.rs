@@ -97,9 +97,10 @@ impl Stage {
         self.api.create_cluster(cluster)
     }
 
-    /// The first lists, and leadership.
+    /// The brake's record, the first lists, and leadership.
     pub(crate) fn open(&mut self) {
         let (clusters, nodes) = self.api.list();
+        self.tell(Event::BrakeFound(self.api.brake.clone()));
         self.tell(Event::Leading(true));
         self.tell(nodes);
         self.tell(clusters);

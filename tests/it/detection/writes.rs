@@ -180,7 +180,7 @@ fn an_earlier_leaders_brake_holds_until_its_clusters_had_time_to_beat() {
         cluster.taints.push(Fault::ClusterStatusUnknown.taint(UNSCHEDULABLE_KEY));
     });
     stage.restart();
-    stage.tell(Event::BrakeFound(vec![key("a"), key("b"), key("gone")]));
+    stage.api.brake = vec![key("a"), key("b"), key("gone")];
     stage.open();
     let start = stage.at();
     assert_eq!(stage.snapshot().brake.as_ref().expect("on").cause.as_str(), "Inherited");
