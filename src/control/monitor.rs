@@ -53,6 +53,7 @@ impl Monitor {
                         return;
                     }
                     let leading = *self.leading.borrow_and_update();
+                    self.metrics.leading.set(leading.into());
                     self.take(Event::Leading(leading));
                 }
                 count = self.events.recv_many(&mut batch, BATCH) => {
