@@ -21,3 +21,4 @@ mod wait;
 mod control_plane_smoke;
 mod harness_smoke;
 mod scheduling;
+mod witnesses;
