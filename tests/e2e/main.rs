@@ -18,7 +18,9 @@ mod scene;
 mod sheetanchor;
 mod wait;
 
+mod blindness;
 mod control_plane_smoke;
+mod foreign;
 mod harness_smoke;
 mod scheduling;
 mod witnesses;

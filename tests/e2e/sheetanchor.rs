@@ -149,7 +149,8 @@ impl Sheetanchor {
 
     /// Which of these nodes `/filter` lets a pod without tolerations pass, and why not the others.
     pub(crate) async fn filter(&self, nodes: &[&str]) -> (Vec<String>, BTreeMap<String, String>) {
-        let (status, answer) = self.post("/filter", &json!({"Pod": {"metadata": {"name": "p"}}, "NodeNames": nodes})).await;
+        let (status, answer) =
+            self.post("/filter", &json!({"Pod": {"metadata": {"name": "p"}}, "NodeNames": nodes})).await;
         assert_eq!(status, StatusCode::OK, "{answer:?}");
         let mut answer: Value = serde_json::from_slice(&answer).unwrap();
         let passed = serde_json::from_value(answer["NodeNames"].take()).unwrap();
