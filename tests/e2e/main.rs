@@ -23,4 +23,6 @@ mod control_plane_smoke;
 mod foreign;
 mod harness_smoke;
 mod scheduling;
+mod spares;
+mod verdicts;
 mod witnesses;
