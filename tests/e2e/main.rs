@@ -18,6 +18,7 @@ mod scene;
 mod sheetanchor;
 mod wait;
 
+mod bindings;
 mod blindness;
 mod control_plane_smoke;
 mod foreign;
