@@ -183,11 +183,12 @@ async fn listen(flags: &str, address: SocketAddr) -> anyhow::Result<TcpListener>
 }
 
 fn start(parts: Parts, tasks: &mut Tasks) -> anyhow::Result<()> {
-    let watching = Client::try_from(parts.hub.clone()).context("cannot set up the hub's client")?;
-    // A write that is repeated later was decided on what is no longer true.
+    // No client repeats a call by itself: a write that comes late was decided on what is no longer
+    // true, and a list that waits in silence, perhaps for minutes, leaves us blind as long.
     let mut once = parts.hub.clone();
     once.default_retry = false;
-    let writing = Client::try_from(once)?;
+    let client = || Client::try_from(once.clone()).context("cannot set up the hub's client");
+    let (watching, writing) = (client()?, client()?);
     let candidate = Candidate::new(parts.leader.client(parts.hub.clone())?, parts.leader.clone());
     let leadership = if parts.args.leader_elect { candidate.leadership() } else { Leadership::always() };
     let (events, event_queue) = mpsc::channel(EVENT_QUEUE);

@@ -81,7 +81,7 @@ async fn watch<K>(
     let retry =
         ExponentialBuilder::new().with_min_delay(RETRY.0).with_max_delay(RETRY.1).with_jitter().without_max_times();
     let mut waits = retry.build();
-    let mut serving = None;
+    let (mut serving, mut listed_once) = (None, false);
     loop {
         let mut stream = pin!(watcher(api.clone(), watcher::Config::default().timeout(WATCH_SECONDS)));
         let mut listed = Vec::new();
@@ -106,7 +106,7 @@ async fn watch<K>(
                 if serving != Some(true) {
                     tracing::info!(resource, "watching");
                 }
-                serving = Some(true);
+                (serving, listed_once) = (Some(true), true);
                 report(Ok(()));
             }
             let Some(event) = event(step) else { continue };
@@ -118,7 +118,7 @@ async fn watch<K>(
             tracing::warn!(resource, %error, "watch broke, retrying");
         }
         // A fleet that was seen once is served on: what is known is better than nothing.
-        if serving != Some(true) {
+        if !listed_once {
             report(Err(format!("cannot list {resource}: {error}")));
         }
         serving = Some(false);

@@ -334,6 +334,10 @@ impl Index {
         if !self.is_complete() || (calm && !self.urgent) {
             return None;
         }
+        // A node between two homes would pass as one of no cluster: the next tick settles it.
+        if self.nodes.is_stale() {
+            return None;
+        }
         self.urgent = false;
         self.published = Some(now);
         Some(self.snapshot(now))

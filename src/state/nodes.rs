@@ -83,6 +83,11 @@ impl Nodes {
         self.stale = true;
     }
 
+    /// Whether some node may belong elsewhere by now.
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale
+    }
+
     /// Finds every node's home anew, if anything about that changed. Returns whether it did.
     pub(super) fn settle<'a>(
         &mut self,

@@ -18,6 +18,12 @@ mod scene;
 mod sheetanchor;
 mod wait;
 
+mod bindings;
+mod blindness;
 mod control_plane_smoke;
+mod foreign;
 mod harness_smoke;
 mod scheduling;
+mod spares;
+mod verdicts;
+mod witnesses;
