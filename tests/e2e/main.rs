@@ -11,11 +11,15 @@
 
 mod control_plane;
 mod fleet;
+mod guarded;
 mod nodes;
 mod pki;
 mod process;
+mod request;
+mod rival;
 mod scene;
 mod sheetanchor;
+mod subscriptions;
 mod wait;
 
 mod control_plane_smoke;
