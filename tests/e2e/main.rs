@@ -22,6 +22,10 @@ mod sheetanchor;
 mod subscriptions;
 mod wait;
 
+mod bindings;
 mod control_plane_smoke;
+mod emptying;
 mod harness_smoke;
+mod odd_writes;
+mod placements;
 mod scheduling;
