@@ -11,19 +11,27 @@
 
 mod control_plane;
 mod fleet;
+mod guarded;
 mod nodes;
 mod pki;
 mod process;
+mod request;
+mod rival;
 mod scene;
 mod sheetanchor;
+mod subscriptions;
 mod wait;
 
 mod bindings;
 mod blindness;
 mod control_plane_smoke;
+mod emptying;
 mod foreign;
 mod harness_smoke;
+mod odd_writes;
+mod placements;
 mod scheduling;
 mod spares;
+mod stamps;
 mod verdicts;
 mod witnesses;
