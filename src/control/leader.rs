@@ -23,7 +23,7 @@ use tracing::{debug, info, warn};
 pub use leadership::Leadership;
 
 use crate::clock;
-use crate::domain::lease::{Claim, Election, Loss, Miss, Record, Step, Timing};
+use crate::domain::election::{Claim, Election, Loss, Miss, Record, Step, Timing};
 use crate::wire::lease as wire;
 
 /// Giving the Lease back may delay the exit by this much; the others then wait for its expiry.

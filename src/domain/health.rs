@@ -23,7 +23,8 @@ const RECOVERY_BEATS: u32 = 2;
 /// The losses after which that number stops doubling: 2 × 2³ = 16 beats.
 const COUNTED_LOSSES: usize = 4;
 /// A cluster cannot declare a period outside these bounds.
-const PERIOD_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
+const SHORTEST_PERIOD: Duration = Duration::from_secs(1);
+const LONGEST_PERIOD: Duration = Duration::from_secs(3600);
 
 /// What we conclude about a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -84,7 +85,7 @@ impl HealthPolicy {
     fn period(&self, declared_seconds: Option<i64>) -> Duration {
         match declared_seconds {
             Some(seconds) if seconds > 0 => {
-                Duration::from_secs(seconds.unsigned_abs()).clamp(PERIOD_BOUNDS.0, PERIOD_BOUNDS.1)
+                Duration::from_secs(seconds.unsigned_abs()).clamp(SHORTEST_PERIOD, LONGEST_PERIOD)
             }
             _ => self.default_period,
         }
@@ -157,7 +158,9 @@ impl Health {
         };
         if let Some(fault) = carried {
             health.adopt(now, fault);
-            health.losses.push(now);
+            if fault != Fault::ClusterStatusNeverUpdated {
+                health.losses.push(now);
+            }
         }
         health
     }

@@ -65,7 +65,7 @@ impl DoorCounters {
 
 impl extender::Observer for DoorCounters {
     fn answered(&self, verb: Verb, outcome: &Outcome) {
-        self.count(verb, "answered");
+        self.count(verb, "Answered");
         if verb == Verb::Filter {
             for (grounds, nodes) in &outcome.rejected {
                 let counter = self.rejections.get_or_create(&ByGrounds { reason: Word(grounds.as_str()) });
@@ -75,7 +75,7 @@ impl extender::Observer for DoorCounters {
     }
 
     fn refused(&self, verb: Verb) {
-        self.count(verb, "refused");
+        self.count(verb, "Refused");
     }
 }
 

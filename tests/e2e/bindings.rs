@@ -80,10 +80,10 @@ async fn a_decision_of_the_scheduler_that_was_overtaken_lands_elsewhere() {
     scene.control_plane.start_scheduler(&config.replace(mine, &format!("{mine}{},", slow.config())));
 
     // Our filter lets it pass to eu-1, and then the scheduler thinks.
-    let asked = scene.sheetanchor.metric(r#"extender_calls_total{verb="filter",outcome="answered"}"#).await;
+    let asked = scene.sheetanchor.metric(r#"extender_calls_total{verb="filter",outcome="Answered"}"#).await;
     create_pod(&scene.client, "web").await;
     slow.until_asked().await;
-    let answered = scene.sheetanchor.metric(r#"extender_calls_total{verb="filter",outcome="answered"}"#).await;
+    let answered = scene.sheetanchor.metric(r#"extender_calls_total{verb="filter",outcome="Answered"}"#).await;
     assert_eq!(answered - asked, 1.0, "our filter was asked first");
     scene.member("eu-1").stop().await;
     scene.until_verdict("eu-1", "Lost").await;

@@ -93,7 +93,7 @@ async fn still_so(scene: &Scene, dead: i64) {
     assert_eq!(verdict(scene, "dead").await, "Lost");
     assert_eq!(scene.node_taints("dead").await, ["ClusterStatusUnknown"]);
     assert!(scene.node_taints("alive").await.is_empty());
-    assert_eq!(scene.sheetanchor.metric(r#"writes_total{target="taints",outcome="conflict"}"#).await, 0.0);
+    assert_eq!(scene.sheetanchor.metric(r#"writes_total{target="Taints",outcome="Conflict"}"#).await, 0.0);
 }
 
 async fn verdict(scene: &Scene, name: &str) -> Value {

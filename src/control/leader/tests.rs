@@ -9,7 +9,7 @@ use tokio::time::advance;
 
 use super::fake::{End, Fate, Hub, Paused, Weather};
 use super::*;
-use crate::domain::lease::Term;
+use crate::domain::election::Term;
 
 mod simulation;
 
