@@ -94,8 +94,8 @@ pub struct Candidate {
     known: Lease,
     /// We have sent a write: the Lease may name us, even if no answer said so.
     claimed: bool,
-    /// The trouble of this state has been logged.
-    warned: bool,
+    /// The call that fails, once that has been logged.
+    trouble: Option<Call>,
     jitter: u64,
 }
 
@@ -108,7 +108,7 @@ impl Candidate {
             leadership: Leadership::none(),
             known: wire::absent(&config.name),
             claimed: false,
-            warned: false,
+            trouble: None,
             jitter: random(),
             config,
         }
@@ -152,9 +152,9 @@ impl Candidate {
                 self.known = lease.unwrap_or_else(|| wire::absent(&self.config.name));
                 let retry = self.retry();
                 self.election.saw(record, clock::now(), retry);
-                self.answered();
+                self.answered(Call::Read);
             }
-            Err(error) => self.failed(&error, Miss::Failed),
+            Err(error) => self.failed(Call::Read, &error, Miss::Failed),
         }
     }
 
@@ -182,20 +182,20 @@ impl Candidate {
                     if !led {
                         self.acquired();
                     }
-                    self.answered();
+                    self.answered(Call::Write);
                 } else {
-                    self.failed(&CallError::Late, Miss::Failed);
+                    self.failed(Call::Write, &CallError::Late, Miss::Failed);
                 }
             }
             Err(error) => {
                 let miss = error.miss(claim);
-                self.failed(&error, miss);
+                self.failed(Call::Write, &error, miss);
             }
         }
     }
 
     fn acquired(&mut self) {
-        self.warned = false;
+        self.trouble = None;
         let transitions = self.election.term().map(|term| term.transitions);
         info!(identity = %self.config.identity, transitions, "leadership acquired");
     }
@@ -203,21 +203,26 @@ impl Candidate {
     fn step_down(&mut self, loss: &Loss) {
         self.leadership.set_term(None);
         if self.election.term().is_some() {
-            self.warned = false;
+            self.trouble = None;
             info!(identity = %self.config.identity, reason = %loss, "leadership lost");
         }
         self.election.stepped_down(clock::now());
     }
 
-    fn answered(&mut self) {
-        self.warned = false;
-        self.leadership.set_trouble(None);
+    fn answered(&mut self, call: Call) {
+        // A Lease that can be read but not written fails at every other call, and is one trouble.
+        let settled =
+            self.trouble <= Some(call) || self.election.holder().is_some_and(|holder| holder != self.config.identity);
+        if settled {
+            self.trouble = None;
+            self.leadership.set_trouble(None);
+        }
         if self.leadership.set_holder(self.election.holder()) {
             info!(holder = self.election.holder(), "holder of the Lease changed");
         }
     }
 
-    fn failed(&mut self, error: &CallError, miss: Miss) {
+    fn failed(&mut self, call: Call, error: &CallError, miss: Miss) {
         let retry = self.retry();
         self.election.missed(miss, clock::now(), retry);
         if miss == Miss::Conflict {
@@ -225,7 +230,9 @@ impl Candidate {
             return;
         }
         let line = error.line();
-        if !std::mem::replace(&mut self.warned, true) {
+        let known = self.trouble;
+        self.trouble = known.max(Some(call));
+        if known.is_none() {
             let leading = self.election.term().is_some();
             let (namespace, name) = (&self.config.namespace, &self.config.name);
             warn!(error = %line, leading, %namespace, %name, "cannot reach the Lease, will keep trying");
@@ -277,6 +284,13 @@ impl Drop for Candidate {
     fn drop(&mut self) {
         self.leadership.set_term(None);
     }
+}
+
+/// The two kinds of calls. A write that is answered says that a read would be as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Call {
+    Read,
+    Write,
 }
 
 /// Why a call brought nothing to build on.

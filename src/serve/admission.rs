@@ -292,8 +292,7 @@ impl Case<'_> {
 
     /// That outcome, if the fleet was known when it was reached.
     fn unless_unsynced(&self, outcome: AdmissionOutcome) -> AdmissionOutcome {
-        let unsynced = self.snapshot.blind && self.snapshot.clusters.is_empty();
-        if unsynced { AdmissionOutcome::Unsynced } else { outcome }
+        if self.snapshot.complete { outcome } else { AdmissionOutcome::Unsynced }
     }
 }
 

@@ -100,7 +100,7 @@ pub struct BadRequest(#[from] DecodeError);
 pub trait Observer: Send + Sync {
     /// A call was answered.
     fn answered(&self, verb: Verb, outcome: &Outcome);
-    /// A call could not be understood.
+    /// A call could not be understood, or came before the fleet was known.
     fn refused(&self, verb: Verb);
 }
 
@@ -133,6 +133,11 @@ impl Door {
 
     async fn call(self, verb: Verb, body: Bytes) -> Response {
         let (snapshot, now) = (self.snapshots.load(), clock::now());
+        if !snapshot.complete {
+            // An ignorable extender is then left out; in an empty answer every node would pass.
+            self.observer.refused(verb);
+            return refusal(StatusCode::SERVICE_UNAVAILABLE, "the fleet is not known yet: see /readyz");
+        }
         let answer = if body.len() <= INLINE_BYTES_MAX {
             verb.answer(&body, &snapshot, now)
         } else {

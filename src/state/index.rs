@@ -365,6 +365,7 @@ impl Index {
         }
         let down = |view: &Arc<ClusterView>| !view.cluster.is_spare() && view.is_down(taint_key);
         Snapshot {
+            complete: self.is_complete(),
             active_down: clusters.iter().any(down),
             clusters,
             places: Arc::clone(&self.places),

@@ -47,6 +47,8 @@ pub struct Undecodable {
 /// The fleet at one moment.
 #[derive(Debug)]
 pub struct Snapshot {
+    /// The first lists are in. Before that nothing is known, which is not the same as no clusters.
+    pub complete: bool,
     /// The clusters, sorted by key.
     pub clusters: Vec<Arc<ClusterView>>,
     /// Where each cluster stands in `clusters`.
@@ -68,9 +70,10 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// An empty fleet, before the first list.
+    /// Nothing known, before the first list.
     pub fn empty(now: Instant, policy: Arc<Policy>) -> Self {
         Self {
+            complete: false,
             clusters: Vec::new(),
             places: Arc::default(),
             nodes: Arc::default(),

@@ -51,6 +51,7 @@ fn snapshot(mut clusters: Vec<ClusterView>) -> Snapshot {
         clusters.iter().enumerate().map(|(place, view)| (view.key().clone(), place)).collect();
     let home = first.and_then(|key| Some((Box::from(NODE), NodeHome::Cluster(*places.get(&key)?))));
     Snapshot {
+        complete: true,
         clusters: clusters.into_iter().map(Arc::new).collect(),
         places: Arc::new(places),
         nodes: Arc::new(home.into_iter().collect()),
