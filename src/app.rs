@@ -26,9 +26,9 @@ use crate::control::tainter::Tainter;
 use crate::control::watch;
 use crate::domain::election::Timing;
 use crate::metrics::Metrics;
-use crate::serve::admin::{self, Admin, DoorCounters, LeaderView};
+use crate::serve::admin::{self, Admin, LeaderView};
 use crate::serve::admission::{self, AdmissionPolicy};
-use crate::serve::counters::ConnectionCounters;
+use crate::serve::counters::{ConnectionCounters, DoorCounters};
 use crate::serve::extender;
 use crate::serve::guardrails::{Guardrails, enclose};
 use crate::serve::limits::{BODY_BYTES_MAX, ConnectionLimits, RequestLimits, SCHEDULER_BODY_BYTES_MAX};
@@ -255,10 +255,9 @@ fn readiness_report(readiness: &Readiness, check: Check) -> watch::Report {
 fn open_doors(parts: Parts, leadership: Leadership, tasks: &mut Tasks) -> anyhow::Result<()> {
     let Parts { args, metrics, connections, doors, readiness, snapshots, listeners, tls, .. } = parts;
     let guardrails = Guardrails::new(RequestLimits::default());
-    let observer = Arc::new(doors);
-    let scheduler = extender::Door::new(snapshots.clone(), observer.clone()).router();
+    let scheduler = extender::Door::new(snapshots.clone(), doors.clone()).router();
     let policy = AdmissionPolicy { binding: args.binding_policy, guard: args.subscription_guard };
-    let webhook = admission::Door::new(snapshots.clone(), policy, observer).router();
+    let webhook = admission::Door::new(snapshots.clone(), policy, doors).router();
     let secure = Router::new()
         .merge(guardrails.around(scheduler, SCHEDULER_BODY_BYTES_MAX))
         .merge(guardrails.around(webhook, BODY_BYTES_MAX))

@@ -8,86 +8,16 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use http::header::CONTENT_TYPE;
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 
 use crate::clock;
 use crate::domain::cluster::ClusterKey;
 use crate::domain::placement::ClusterView;
-use crate::metrics::{Metrics, Word};
+use crate::metrics::Metrics;
 use crate::state::snapshot::{NodeHome, Snapshot, Snapshots};
-
-use super::admission::{self, AdmissionOutcome};
-use super::extender::{self, Outcome, Verb};
 
 /// The type that Prometheus asks for.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByVerb {
-    verb: Word,
-    outcome: Word,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByGrounds {
-    reason: Word,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByOutcome {
-    outcome: Word,
-}
-
-/// What the extender's and the webhook's doors were asked and answered.
-#[derive(Clone, Debug, Default)]
-pub struct DoorCounters {
-    calls: Family<ByVerb, Counter>,
-    rejections: Family<ByGrounds, Counter>,
-    reviews: Family<ByOutcome, Counter>,
-}
-
-impl DoorCounters {
-    /// Adds them to the page.
-    pub fn register(&self, registry: &mut Registry) {
-        registry.register("extender_calls", "Calls of the scheduler by verb and outcome", self.calls.clone());
-        registry.register("extender_rejected_nodes", "Nodes rejected by /filter, by reason", self.rejections.clone());
-        registry.register("admission_reviews", "Reviews asked by the API server, by outcome", self.reviews.clone());
-    }
-
-    fn count(&self, verb: Verb, outcome: &'static str) {
-        self.calls.get_or_create(&ByVerb { verb: Word(verb.as_str()), outcome: Word(outcome) }).inc();
-    }
-}
-
-impl extender::Observer for DoorCounters {
-    fn answered(&self, verb: Verb, outcome: &Outcome) {
-        self.count(verb, "Answered");
-        if verb == Verb::Filter {
-            for (grounds, nodes) in &outcome.rejected {
-                let counter = self.rejections.get_or_create(&ByGrounds { reason: Word(grounds.as_str()) });
-                counter.inc_by(u64::try_from(*nodes).unwrap_or(u64::MAX));
-            }
-        }
-    }
-
-    fn refused(&self, verb: Verb) {
-        self.count(verb, "Refused");
-    }
-}
-
-impl admission::Observer for DoorCounters {
-    fn answered(&self, outcome: AdmissionOutcome) {
-        self.reviews.get_or_create(&ByOutcome { outcome: Word(outcome.as_str()) }).inc();
-    }
-
-    fn refused(&self) {
-        self.reviews.get_or_create(&ByOutcome { outcome: Word("Refused") }).inc();
-    }
-}
 
 /// What is known of the leadership at one moment.
 #[derive(Clone, Debug)]

@@ -6,8 +6,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
@@ -17,6 +15,7 @@ use axum::routing::post;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
+use prometheus_client::encoding::EncodeLabelValue;
 use tokio::task::spawn_blocking;
 use tracing::{debug, info, warn};
 
@@ -27,6 +26,7 @@ use crate::state::snapshot::{Snapshot, Snapshots};
 use crate::wire::admission::{Answer, Binding, Review, ReviewError};
 use crate::wire::subscription::{Stored, Written};
 
+use super::counters::DoorCounters;
 use super::guardrails::refusal;
 
 /// The status of a refused binding. To kube-scheduler every failed binding is one to try again, but
@@ -51,7 +51,7 @@ pub struct AdmissionPolicy {
 }
 
 /// What the door did with a request: a closed set, to count by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum AdmissionOutcome {
     /// A binding was marked with its cluster.
     Stamped,
@@ -79,63 +79,8 @@ pub enum AdmissionOutcome {
     Foreign,
     /// Something that it looks at, in a shape that it cannot read.
     NotUnderstood,
-}
-
-impl AdmissionOutcome {
-    /// Every outcome, in the order of the enum.
-    pub const ALL: [Self; 13] = [
-        Self::Stamped,
-        Self::AlreadyStamped,
-        Self::Unmapped,
-        Self::Denied,
-        Self::Audited,
-        Self::Passed,
-        Self::Refilled,
-        Self::Kept,
-        Self::Unfit,
-        Self::GuardOff,
-        Self::Unsynced,
-        Self::Foreign,
-        Self::NotUnderstood,
-    ];
-
-    /// The word people see.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Stamped => "Stamped",
-            Self::AlreadyStamped => "AlreadyStamped",
-            Self::Unmapped => "Unmapped",
-            Self::Denied => "Denied",
-            Self::Audited => "Audited",
-            Self::Passed => "Passed",
-            Self::Refilled => "Refilled",
-            Self::Kept => "Kept",
-            Self::Unfit => "Unfit",
-            Self::GuardOff => "GuardOff",
-            Self::Unsynced => "Unsynced",
-            Self::Foreign => "Foreign",
-            Self::NotUnderstood => "NotUnderstood",
-        }
-    }
-}
-
-/// A body that the door has no answer to.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct BadRequest(#[from] ReviewError);
-
-/// Whoever counts the calls.
-pub trait Observer: Send + Sync {
-    /// A review was answered.
-    fn answered(&self, outcome: AdmissionOutcome);
-    /// A body could not be understood.
-    fn refused(&self);
-}
-
-/// Counts nothing.
-impl Observer for () {
-    fn answered(&self, _outcome: AdmissionOutcome) {}
-    fn refused(&self) {}
+    /// No AdmissionReview at all. [`mutate`] has an error for that.
+    Refused,
 }
 
 /// What the door needs.
@@ -143,13 +88,13 @@ impl Observer for () {
 pub struct Door {
     snapshots: Snapshots,
     policy: AdmissionPolicy,
-    observer: Arc<dyn Observer>,
+    counters: DoorCounters,
 }
 
 impl Door {
     /// A door that answers from the latest of `snapshots`.
-    pub fn new(snapshots: Snapshots, policy: AdmissionPolicy, observer: Arc<dyn Observer>) -> Self {
-        Self { snapshots, policy, observer }
+    pub fn new(snapshots: Snapshots, policy: AdmissionPolicy, counters: DoorCounters) -> Self {
+        Self { snapshots, policy, counters }
     }
 
     /// Its one route.
@@ -173,21 +118,15 @@ impl Door {
         };
         match answer {
             Ok((answer, outcome)) => {
-                self.observer.answered(outcome);
+                self.counters.reviewed(outcome);
                 ([(CONTENT_TYPE, "application/json")], answer).into_response()
             }
             Err(error) => {
-                self.observer.refused();
+                self.counters.reviewed(AdmissionOutcome::Refused);
                 warn!(%error, "cannot understand the API server");
                 refusal(StatusCode::BAD_REQUEST, &error.to_string())
             }
         }
-    }
-}
-
-impl fmt::Debug for Door {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Door").field("policy", &self.policy).finish_non_exhaustive()
     }
 }
 
@@ -199,7 +138,7 @@ pub fn mutate(
     snapshot: &Snapshot,
     now: Instant,
     policy: &AdmissionPolicy,
-) -> Result<(Vec<u8>, AdmissionOutcome), BadRequest> {
+) -> Result<(Vec<u8>, AdmissionOutcome), ReviewError> {
     let review = Review::read(review)?;
     let case = Case { review: &review, snapshot, now, policy };
     let (answer, outcome) = match (review.group(), review.resource(), &*review.sub_resource, &*review.operation) {

@@ -1,4 +1,4 @@
-//! What happens to connections, counted. Labels are closed enums.
+//! What is counted of connections, and of what the doors were asked. Labels are closed enums.
 
 use std::io;
 
@@ -7,6 +7,11 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+
+use crate::metrics::Word;
+
+use super::admission::AdmissionOutcome;
+use super::extender::{Rejections, Verb};
 
 /// The counters of one listener. Clones count together.
 #[derive(Clone, Debug, Default)]
@@ -143,10 +148,67 @@ impl From<&io::Error> for HandshakeFailure {
     }
 }
 
+/// What the scheduler and the API server asked, and were answered. Clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct DoorCounters {
+    calls: Family<CallLabels, Counter>,
+    rejections: Family<RejectionLabels, Counter>,
+    reviews: Family<ReviewLabels, Counter>,
+}
+
+/// What became of a call of the scheduler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(super) enum CallOutcome {
+    /// It was answered.
+    Answered,
+    /// Its body could not be understood.
+    Refused,
+    /// It came before the first complete list.
+    Unsynced,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    verb: Word,
+    outcome: CallOutcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RejectionLabels {
+    reason: Word,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReviewLabels {
+    outcome: AdmissionOutcome,
+}
+
+impl DoorCounters {
+    /// Exposes the counters, under the names that they have in `registry`'s prefix.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("extender_calls", "Calls of the scheduler by verb and outcome", self.calls.clone());
+        registry.register("extender_rejected_nodes", "Nodes rejected by /filter, by reason", self.rejections.clone());
+        registry.register("admission_reviews", "Reviews asked by the API server, by outcome", self.reviews.clone());
+    }
+
+    pub(super) fn called(&self, verb: Verb, outcome: CallOutcome) {
+        self.calls.get_or_create(&CallLabels { verb: Word(verb.as_str()), outcome }).inc();
+    }
+
+    pub(super) fn rejected(&self, rejections: &Rejections) {
+        for (grounds, nodes) in rejections {
+            self.rejections.get_or_create(&RejectionLabels { reason: Word(grounds.as_str()) }).inc_by(*nodes);
+        }
+    }
+
+    pub(super) fn reviewed(&self, outcome: AdmissionOutcome) {
+        self.reviews.get_or_create(&ReviewLabels { outcome }).inc();
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use prometheus_client::encoding::text::encode;
-
+    use super::super::testing::exposed;
     use super::*;
 
     #[test]
@@ -157,21 +219,14 @@ mod tests {
         counters.accept_failed();
         counters.handshake_failed(HandshakeFailure::NotTls);
         counters.hung_up(HangUp::NoRequest);
-        let mut registry = Registry::with_prefix("sheetanchor");
-        counters.register(&mut registry);
-        let mut text = String::new();
-        encode(&mut text, &registry).unwrap();
+        let expected = [
+            "connections_accepted_total 2",
+            "connections_accept_failures_total 1",
+            "connections_open 1",
+            "connections_handshake_failures_total{reason=\"NotTls\"} 1",
+            "connections_hang_ups_total{reason=\"NoRequest\"} 1",
+        ];
+        assert_eq!(exposed(|registry| counters.register(registry)), expected);
         drop(open);
-        let values: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
-        assert_eq!(
-            values,
-            [
-                "sheetanchor_connections_accepted_total 2",
-                "sheetanchor_connections_accept_failures_total 1",
-                "sheetanchor_connections_open 1",
-                "sheetanchor_connections_handshake_failures_total{reason=\"NotTls\"} 1",
-                "sheetanchor_connections_hang_ups_total{reason=\"NoRequest\"} 1",
-            ]
-        );
     }
 }

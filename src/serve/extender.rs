@@ -9,8 +9,6 @@ mod tests;
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
@@ -30,6 +28,7 @@ use crate::state::snapshot::{NodeHome, Snapshot, Snapshots};
 use crate::wire::extender::answer::{FilterResult, HostPriorityList};
 use crate::wire::extender::{DecodeError, decode};
 
+use super::counters::{CallOutcome, DoorCounters};
 use super::guardrails::refusal;
 
 /// Larger bodies are handled on a thread of their own: this much takes about a millisecond, which is
@@ -37,8 +36,8 @@ use super::guardrails::refusal;
 const INLINE_BYTES_MAX: usize = 1024 * 1024;
 
 /// The two questions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Verb {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
     /// Where may the pod go?
     Filter,
     /// Where is it best?
@@ -46,81 +45,36 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// Every verb.
-    pub const ALL: [Self; 2] = [Self::Filter, Self::Prioritize];
-
     /// The word in the path.
-    pub fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Filter => "filter",
             Self::Prioritize => "prioritize",
         }
     }
 
-    fn answer(self, body: &[u8], snapshot: &Snapshot, now: Instant) -> Result<Answer, BadRequest> {
+    fn answer(self, body: &[u8], snapshot: &Snapshot, now: Instant) -> Result<(Vec<u8>, Rejections), DecodeError> {
         match self {
             Self::Filter => filter(body, snapshot, now),
-            Self::Prioritize => prioritize(body, snapshot, now),
+            Self::Prioritize => Ok((prioritize(body, snapshot, now)?, Rejections::new())),
         }
     }
 }
 
-/// What a call came to, to count.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// The nodes that the call was about.
-    pub asked: usize,
-    /// Filter: those that passed. Prioritize: those with a score above 0.
-    pub favoured: usize,
-    /// Those that a pod like this may not go to, by kind of reason.
-    pub rejected: BTreeMap<Grounds, usize>,
-}
-
-impl Outcome {
-    fn reject(&mut self, grounds: Grounds) {
-        *self.rejected.entry(grounds).or_default() += 1;
-    }
-}
-
-/// The answer to a call.
-#[derive(Debug)]
-pub struct Answer {
-    /// JSON.
-    pub body: Vec<u8>,
-    /// What it came to.
-    pub outcome: Outcome,
-}
-
-/// A call that cannot be understood: answered with 400.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct BadRequest(#[from] DecodeError);
-
-/// Whoever counts the calls.
-pub trait Observer: Send + Sync {
-    /// A call was answered.
-    fn answered(&self, verb: Verb, outcome: &Outcome);
-    /// A call could not be understood, or came before the fleet was known.
-    fn refused(&self, verb: Verb);
-}
-
-/// Counts nothing.
-impl Observer for () {
-    fn answered(&self, _verb: Verb, _outcome: &Outcome) {}
-    fn refused(&self, _verb: Verb) {}
-}
+/// How many nodes a pod may not go to, by kind of reason.
+pub type Rejections = BTreeMap<Grounds, u64>;
 
 /// What the door needs.
 #[derive(Clone)]
 pub struct Door {
     snapshots: Snapshots,
-    observer: Arc<dyn Observer>,
+    counters: DoorCounters,
 }
 
 impl Door {
     /// A door that answers from the latest of `snapshots`.
-    pub fn new(snapshots: Snapshots, observer: Arc<dyn Observer>) -> Self {
-        Self { snapshots, observer }
+    pub fn new(snapshots: Snapshots, counters: DoorCounters) -> Self {
+        Self { snapshots, counters }
     }
 
     /// Its two routes.
@@ -135,7 +89,7 @@ impl Door {
         let (snapshot, now) = (self.snapshots.load(), clock::now());
         if !snapshot.complete {
             // An ignorable extender is then left out; in an empty answer every node would pass.
-            self.observer.refused(verb);
+            self.counters.called(verb, CallOutcome::Unsynced);
             return refusal(StatusCode::SERVICE_UNAVAILABLE, "the fleet is not known yet: see /readyz");
         }
         let answer = if body.len() <= INLINE_BYTES_MAX {
@@ -151,12 +105,13 @@ impl Door {
             }
         };
         match answer {
-            Ok(Answer { body, outcome }) => {
-                self.observer.answered(verb, &outcome);
+            Ok((body, rejections)) => {
+                self.counters.called(verb, CallOutcome::Answered);
+                self.counters.rejected(&rejections);
                 ([(CONTENT_TYPE, "application/json")], body).into_response()
             }
             Err(error) => {
-                self.observer.refused(verb);
+                self.counters.called(verb, CallOutcome::Refused);
                 warn!(verb = verb.as_str(), %error, "cannot understand the scheduler");
                 refusal(StatusCode::BAD_REQUEST, &error.to_string())
             }
@@ -164,50 +119,33 @@ impl Door {
     }
 }
 
-impl fmt::Debug for Door {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Door").finish_non_exhaustive()
-    }
-}
-
 /// Answers `/filter`: which of the nodes the pod may go to, and why not to the others.
-pub fn filter(body: &[u8], snapshot: &Snapshot, now: Instant) -> Result<Answer, BadRequest> {
+pub fn filter(body: &[u8], snapshot: &Snapshot, now: Instant) -> Result<(Vec<u8>, Rejections), DecodeError> {
     let args = decode(body)?;
     let judge = Judge::new(snapshot, now, &args.pod.tolerations);
     let mut result = FilterResult::about(&args.candidates, body.len());
-    let mut outcome = Outcome::default();
+    let mut rejections = Rejections::new();
     for node in args.candidates.iter() {
-        outcome.asked += 1;
         match judge.judge(node.name()) {
-            Ok(_) => {
-                outcome.favoured += 1;
-                result.pass(node);
-            }
+            Ok(_) => result.pass(node),
             Err(rejection) => {
-                outcome.reject(rejection.grounds);
+                *rejections.entry(rejection.grounds).or_default() += 1;
                 result.reject(node, &rejection.reason);
             }
         }
     }
-    Ok(Answer { body: result.finish(), outcome })
+    Ok((result.finish(), rejections))
 }
 
 /// Answers `/prioritize`: how good each node is. One that would be rejected scores 0.
-pub fn prioritize(body: &[u8], snapshot: &Snapshot, now: Instant) -> Result<Answer, BadRequest> {
+pub fn prioritize(body: &[u8], snapshot: &Snapshot, now: Instant) -> Result<Vec<u8>, DecodeError> {
     let args = decode(body)?;
     let judge = Judge::new(snapshot, now, &args.pod.tolerations);
     let mut list = HostPriorityList::with_room(args.candidates.len());
-    let mut outcome = Outcome::default();
     for node in args.candidates.iter() {
-        outcome.asked += 1;
-        let score = judge.judge(node.name()).unwrap_or_else(|rejection| {
-            outcome.reject(rejection.grounds);
-            0
-        });
-        outcome.favoured += usize::from(score > 0);
-        list.push(node, score);
+        list.push(node, judge.judge(node.name()).unwrap_or(0));
     }
-    Ok(Answer { body: list.finish(), outcome })
+    Ok(list.finish())
 }
 
 /// The judgements of one call, each cluster's made when the first of its nodes is asked about.

@@ -11,6 +11,8 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
@@ -49,6 +51,20 @@ pub(super) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
         }
     })
     .await;
+}
+
+/// What `/metrics` says of what `register` adds, sorted within each metric.
+pub(super) fn exposed(register: impl FnOnce(&mut Registry)) -> Vec<String> {
+    let mut registry = Registry::default();
+    register(&mut registry);
+    let mut text = String::new();
+    encode(&mut text, &registry).unwrap();
+    let mut values: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
+    let metric = |value: &str| value.split(['{', ' ']).next().map(str::to_owned);
+    for lines in values.chunk_by_mut(|left, right| metric(left) == metric(right)) {
+        lines.sort_unstable();
+    }
+    values
 }
 
 /// PEM files in a directory of their own.
