@@ -16,7 +16,6 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use prometheus_client::encoding::EncodeLabelValue;
-use tokio::task::spawn_blocking;
 use tracing::{debug, info, warn};
 
 use crate::clock;
@@ -27,13 +26,11 @@ use crate::wire::admission::{Answer, Binding, Review, ReviewError};
 use crate::wire::subscription::{Stored, Written};
 
 use super::counters::DoorCounters;
-use super::guardrails::refusal;
+use super::guardrails::{handle_body, refusal};
 
 /// The status of a refused binding. To kube-scheduler every failed binding is one to try again, but
 /// a 404 may also be taken to mean that the node is gone, and a 429 or 5xx is retried as it is.
 const CONFLICT: u16 = 409;
-/// Larger bodies are handled on a thread of their own, so that others on the worker need not wait.
-const INLINE_BYTES_MAX: usize = 1024 * 1024;
 
 /// Audit annotations, which the API server prefixes with the webhook's name.
 const AUDIT_BINDING: &str = "binding";
@@ -104,19 +101,7 @@ impl Door {
 
     async fn call(self, body: Bytes) -> Response {
         let (snapshot, policy, now) = (self.snapshots.load(), self.policy, clock::now());
-        let answer = if body.len() <= INLINE_BYTES_MAX {
-            mutate(&body, &snapshot, now, &policy)
-        } else {
-            match spawn_blocking(move || mutate(&body, &snapshot, now, &policy)).await {
-                Ok(answer) => answer,
-                // Only the end of the process cancels it, and nobody hears that answer.
-                Err(error) if error.is_cancelled() => {
-                    return refusal(StatusCode::SERVICE_UNAVAILABLE, "shutting down");
-                }
-                Err(error) => std::panic::resume_unwind(error.into_panic()),
-            }
-        };
-        match answer {
+        match handle_body(body, move |body| mutate(body, &snapshot, now, &policy)).await {
             Ok((answer, outcome)) => {
                 self.counters.reviewed(outcome);
                 ([(CONTENT_TYPE, "application/json")], answer).into_response()

@@ -18,7 +18,6 @@ use axum::routing::post;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
-use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use crate::clock;
@@ -29,11 +28,7 @@ use crate::wire::extender::answer::{FilterResult, HostPriorityList};
 use crate::wire::extender::{DecodeError, decode};
 
 use super::counters::{CallOutcome, DoorCounters};
-use super::guardrails::refusal;
-
-/// Larger bodies are handled on a thread of their own: this much takes about a millisecond, which is
-/// what other requests on the same worker can wait.
-const INLINE_BYTES_MAX: usize = 1024 * 1024;
+use super::guardrails::{handle_body, refusal};
 
 /// The two questions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,19 +87,7 @@ impl Door {
             self.counters.called(verb, CallOutcome::Unsynced);
             return refusal(StatusCode::SERVICE_UNAVAILABLE, "the fleet is not known yet: see /readyz");
         }
-        let answer = if body.len() <= INLINE_BYTES_MAX {
-            verb.answer(&body, &snapshot, now)
-        } else {
-            match spawn_blocking(move || verb.answer(&body, &snapshot, now)).await {
-                Ok(answer) => answer,
-                // Only the end of the process cancels it, and nobody hears that answer.
-                Err(error) if error.is_cancelled() => {
-                    return refusal(StatusCode::SERVICE_UNAVAILABLE, "shutting down");
-                }
-                Err(error) => std::panic::resume_unwind(error.into_panic()),
-            }
-        };
-        match answer {
+        match handle_body(body, move |body| verb.answer(body, &snapshot, now)).await {
             Ok((body, rejections)) => {
                 self.counters.called(verb, CallOutcome::Answered);
                 self.counters.rejected(&rejections);

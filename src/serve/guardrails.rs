@@ -4,7 +4,8 @@
 //! take more than `BODIES_BYTES_MAX`.
 
 use std::any::Any;
-use std::panic::AssertUnwindSafe;
+use std::future::pending;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -23,6 +24,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tower::ServiceBuilder;
 use tower::limit::GlobalConcurrencyLimitLayer;
@@ -36,11 +38,30 @@ use super::limits::{LINGER_TIMEOUT, RequestLimits};
 /// The size from which a body's buffer grows. Smaller ones are allocated once.
 const BUFFER_BYTES_MIN: usize = 64 * 1024;
 
+/// Larger bodies are handled on a thread of their own: this much takes about a millisecond, which is
+/// what other requests on the same worker can wait.
+pub(super) const INLINE_BYTES_MAX: usize = 1024 * 1024;
+
 /// A one-line JSON error, `{"error":"…"}`: the only shape in which this server refuses.
 pub fn refusal(status: StatusCode, reason: &str) -> Response {
     let mut body = serde_json::json!({ "error": reason }).to_string();
     body.push('\n');
     (status, [(CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// What `handle` makes of a body. A panic in it is the caller's, wherever it runs.
+pub(super) async fn handle_body<T: Send + 'static>(body: Bytes, handle: impl FnOnce(&[u8]) -> T + Send + 'static) -> T {
+    if body.len() <= INLINE_BYTES_MAX {
+        return handle(&body);
+    }
+    match spawn_blocking(move || handle(&body)).await {
+        Ok(made) => made,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            // Cancelled: the runtime is going, and takes whoever waits here with it.
+            Err(_) => pending().await,
+        },
+    }
 }
 
 /// The limits that all doors share.

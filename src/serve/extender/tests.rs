@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tower::ServiceExt;
 
+use super::super::guardrails::INLINE_BYTES_MAX;
 use super::super::testing::exposed;
 use super::*;
 use crate::domain::health::Verdict;

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::super::limits::{BODY_BYTES_MAX, ConnectionLimits, RequestLimits, SCHEDULER_BODY_BYTES_MAX};
 use super::super::testing::{H1, H2, TestServer, soon, until, until_closed};
-use super::{BodyError, Guardrails, Intake, enclose};
+use super::{BodyError, Guardrails, INLINE_BYTES_MAX, Intake, enclose, handle_body};
 
 const MIB: usize = 1024 * 1024;
 
@@ -237,6 +237,21 @@ async fn a_handler_that_takes_too_long_is_given_up() {
     let answer = client.post("/held", "").await.unwrap();
     let reason = "the request took too long";
     assert_refused(answer, StatusCode::REQUEST_TIMEOUT, reason).await;
+}
+
+/// And a panic over either ends the request, not the server.
+#[tokio::test]
+async fn only_large_bodies_leave_the_worker() {
+    let worker = std::thread::current().id();
+    for (bytes, stays) in [(INLINE_BYTES_MAX, true), (INLINE_BYTES_MAX + 1, false)] {
+        let body = Bytes::from(vec![b'x'; bytes]);
+        let made = handle_body(body.clone(), |body| (body.len(), std::thread::current().id()));
+        let (length, thread) = made.await;
+        assert_eq!((length, thread == worker), (bytes, stays));
+        let handling = tokio::spawn(handle_body(body, |_| -> () { panic!("a bug") }));
+        let panic = handling.await.unwrap_err().into_panic();
+        assert_eq!(panic.downcast_ref::<&str>(), Some(&"a bug"), "{bytes}");
+    }
 }
 
 #[tokio::test]
