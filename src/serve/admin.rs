@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::clock;
 use crate::domain::cluster::ClusterKey;
-use crate::domain::placement::ClusterView;
+use crate::domain::placement::{ClusterView, Steering};
 use crate::metrics::Metrics;
 use crate::state::snapshot::{NodeHome, Snapshot, Snapshots};
 
@@ -63,17 +63,20 @@ async fn page(State(metrics): State<Arc<Metrics>>) -> Response {
 }
 
 /// The fleet for people and programs. Ages are in seconds, of our own clock, without blind time.
+/// As in Kubernetes, a `reason` is a word and a `message` a sentence.
 fn fleet(snapshot: &Snapshot, leader: &LeaderView, now: Instant) -> Value {
     let brake = snapshot.brake.as_ref().map(|brake| {
         json!({
-            "rule": brake.cause.as_str(),
-            "reason": brake.cause.to_string(),
+            "reason": brake.cause.as_str(),
+            "message": brake.cause.to_string(),
             "sinceSeconds": now.saturating_duration_since(brake.since).as_secs_f64(),
             "clusters": brake.clusters.iter().map(ClusterKey::as_str).collect::<Vec<_>>(),
         })
     });
     let undecodable = snapshot.undecodable.iter().map(|object| json!({"name": object.key, "error": object.error}));
-    let clusters = snapshot.clusters.iter().zip(0..).map(|(view, place)| cluster(snapshot, view, place, now));
+    let steering = snapshot.steering(now);
+    let clusters = snapshot.clusters.iter().zip(nodes_by_place(snapshot));
+    let clusters = clusters.map(|(view, nodes)| cluster(&steering, view, &nodes));
     json!({
         "leader": {"holder": leader.holder, "self": leader.leads, "error": leader.error},
         "blind": snapshot.blind,
@@ -83,28 +86,44 @@ fn fleet(snapshot: &Snapshot, leader: &LeaderView, now: Instant) -> Value {
     })
 }
 
-fn cluster(snapshot: &Snapshot, view: &ClusterView, place: usize, now: Instant) -> Value {
-    let (moment, policy, health) = (snapshot.moment(now), &snapshot.policy, &view.health);
-    let mut nodes: Vec<&str> = snapshot
-        .nodes
-        .iter()
-        .filter(|(_, home)| **home == NodeHome::Cluster(place))
-        .map(|(name, _)| name.as_ref())
-        .collect();
-    nodes.sort_unstable();
+/// The names of the nodes that stand for each of the snapshot's clusters.
+fn nodes_by_place(snapshot: &Snapshot) -> Vec<Vec<&str>> {
+    let mut nodes = vec![Vec::new(); snapshot.clusters.len()];
+    for (name, home) in snapshot.nodes.iter() {
+        if let NodeHome::Cluster(place) = home
+            && let Some(nodes) = nodes.get_mut(*place)
+        {
+            nodes.push(name.as_ref());
+        }
+    }
+    for nodes in &mut nodes {
+        nodes.sort_unstable();
+    }
+    nodes
+}
+
+/// `schedulable` and `rejection` are what a pod without tolerations meets.
+fn cluster(steering: &Steering<'_>, view: &ClusterView, nodes: &[&str]) -> Value {
+    let (moment, health) = (steering.now, &view.health);
+    let rejection = steering.rejection(view, &[]);
     json!({
         "name": view.key().as_str(),
         "uid": view.cluster.uid,
         "role": if view.cluster.is_spare() { "spare" } else { "active" },
         "verdict": health.verdict().as_str(),
-        "reason": health.explain(moment, &policy.health),
-        "verdictSeconds": moment.since(health.since()).as_secs_f64(),
-        "schedulable": health.schedulable(),
+        "message": health.explain(moment, steering.health),
+        "standing": health.standing().as_str(),
+        "standingSeconds": moment.since(health.since()).as_secs_f64(),
+        "schedulable": rejection.is_none(),
+        "rejection": rejection.map(|rejection| rejection.reason),
         "silenceSeconds": health.age(moment).as_secs_f64(),
         "periodSeconds": health.period().as_secs_f64(),
-        "limitSeconds": health.limit(&policy.health).as_secs_f64(),
+        "limitSeconds": health.limit(steering.health).as_secs_f64(),
         "taints": view.cluster.taints.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "freeShare": view.cluster.free_share(),
         "nodes": nodes,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,8 +58,8 @@ async fn invariant_blind_is_not_dead_when_the_process_sleeps_or_starts_anew() {
         until_beats(&scene, 2.0).await;
         still_so(&scene, dead).await;
         let cluster = scene.cluster("dead").await.unwrap();
-        let reason = cluster["reason"].as_str().unwrap();
-        assert!(reason.starts_with("found with our taint ClusterStatusUnknown"), "{reason}");
+        let message = cluster["message"].as_str().unwrap();
+        assert!(message.starts_with("found with our taint ClusterStatusUnknown"), "{message}");
         let (passed, _) = scene.sheetanchor.filter(&["alive", "dead"]).await;
         assert_eq!(passed, ["alive"]);
     }

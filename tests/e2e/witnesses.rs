@@ -46,7 +46,7 @@ async fn brake_holds(scene: &mut Scene, silent: &[&str], rule: &str, restart: bo
         until_silent(scene, name).await;
     }
     let fleet = scene.sheetanchor.fleet().await.unwrap();
-    assert_eq!(fleet["brake"]["rule"], rule, "{fleet}");
+    assert_eq!(fleet["brake"]["reason"], rule, "{fleet}");
     assert_eq!(fleet["brake"]["clusters"].as_array().unwrap().len(), silent.len(), "{fleet}");
     assert_eq!(scene.sheetanchor.metric("brake_engaged").await, 1.0);
     for cluster in fleet["clusters"].as_array().unwrap() {

@@ -12,38 +12,15 @@ use serde_json::value::RawValue;
 use tower::ServiceExt;
 
 use super::super::guardrails::INLINE_BYTES_MAX;
-use super::super::testing::exposed;
+use super::super::testing::{exposed, mk_snapshot};
 use super::*;
 use crate::domain::health::Verdict;
-use crate::domain::placement::SparePolicy;
-use crate::domain::taint::UNSCHEDULABLE_KEY;
-use crate::domain::testing::{POLICY, at, mk_each, mk_ready, mk_silent, mk_taint, mk_view};
-use crate::state::policy::Policy;
+use crate::domain::testing::{mk_each, mk_ready, mk_silent, mk_taint, mk_view};
 
 macro_rules! data {
     ($name:literal) => {
         include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/", $name, ".json"))
     };
-}
-
-/// The fleet of `views` at 48 s, and where its nodes belong.
-fn mk_snapshot(now: Instant, views: Vec<ClusterView>, homes: Vec<(String, NodeHome)>) -> Snapshot {
-    let policy = Policy {
-        health: POLICY,
-        taint_key: UNSCHEDULABLE_KEY.to_owned(),
-        spares: SparePolicy::Prefer,
-        node_labels: Vec::new(),
-        match_node_names: false,
-    };
-    Snapshot {
-        complete: true,
-        places: Arc::new(views.iter().enumerate().map(|(place, view)| (view.key().clone(), place)).collect()),
-        clusters: views.into_iter().map(Arc::new).collect(),
-        nodes: Arc::new(homes.into_iter().map(|(node, home)| (node.into(), home)).collect()),
-        blind: false,
-        taken: (now, at(48_000)),
-        ..Snapshot::empty(now, Arc::new(policy))
-    }
 }
 
 /// The fleet that `tests/data/README.md` describes.
