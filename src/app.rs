@@ -149,7 +149,7 @@ async fn prepare(args: ServeArgs) -> anyhow::Result<Parts> {
     Ok(Parts {
         snapshots: Snapshots::new(Snapshot::empty(clock::now(), Arc::clone(&policy))),
         metrics: Arc::new(metrics),
-        readiness: Readiness::new(),
+        readiness: Readiness::default(),
         args,
         policy,
         connections,

@@ -25,7 +25,7 @@ pub struct ConnectionCounters {
 
 /// Why a TLS handshake came to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum HandshakeFailure {
+pub(super) enum HandshakeFailure {
     /// It took longer than the limit.
     Timeout,
     /// The caller does not speak TLS, plain HTTP for example.
@@ -42,7 +42,7 @@ pub enum HandshakeFailure {
 
 /// Why we closed a connection that the caller would have kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum HangUp {
+pub(super) enum HangUp {
     /// No request came after connecting.
     NoRequest,
     /// No request came for longer than any caller keeps an idle connection.
@@ -83,26 +83,6 @@ impl ConnectionCounters {
         );
     }
 
-    /// How many handshakes came to nothing for this reason.
-    pub fn handshake_failures(&self, reason: HandshakeFailure) -> u64 {
-        self.handshake_failures.get_or_create(&HandshakeFailureLabels { reason }).get()
-    }
-
-    /// How many connections we closed for this reason.
-    pub fn hang_ups(&self, reason: HangUp) -> u64 {
-        self.hang_ups.get_or_create(&HangUpLabels { reason }).get()
-    }
-
-    /// How many connections are open now.
-    pub fn open(&self) -> i64 {
-        self.open.get()
-    }
-
-    /// How often the system could not give us a connection.
-    pub fn accept_failures(&self) -> u64 {
-        self.accept_failures.get()
-    }
-
     pub(super) fn accepted(&self) -> OpenConnection {
         self.accepted.inc();
         self.open.inc();
@@ -119,6 +99,25 @@ impl ConnectionCounters {
 
     pub(super) fn hung_up(&self, reason: HangUp) {
         self.hang_ups.get_or_create(&HangUpLabels { reason }).inc();
+    }
+}
+
+#[cfg(test)]
+impl ConnectionCounters {
+    pub(super) fn handshake_failures(&self, reason: HandshakeFailure) -> u64 {
+        self.handshake_failures.get_or_create(&HandshakeFailureLabels { reason }).get()
+    }
+
+    pub(super) fn hang_ups(&self, reason: HangUp) -> u64 {
+        self.hang_ups.get_or_create(&HangUpLabels { reason }).get()
+    }
+
+    pub(super) fn open(&self) -> i64 {
+        self.open.get()
+    }
+
+    pub(super) fn accept_failures(&self) -> u64 {
+        self.accept_failures.get()
     }
 }
 

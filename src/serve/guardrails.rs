@@ -43,7 +43,7 @@ const BUFFER_BYTES_MIN: usize = 64 * 1024;
 pub(super) const INLINE_BYTES_MAX: usize = 1024 * 1024;
 
 /// A one-line JSON error, `{"error":"…"}`: the only shape in which this server refuses.
-pub fn refusal(status: StatusCode, reason: &str) -> Response {
+pub(super) fn refusal(status: StatusCode, reason: &str) -> Response {
     let mut body = serde_json::json!({ "error": reason }).to_string();
     body.push('\n');
     (status, [(CONTENT_TYPE, "application/json")], body).into_response()
