@@ -30,7 +30,7 @@ use crate::serve::admin::{self, Admin, LeaderView};
 use crate::serve::admission::{self, AdmissionPolicy};
 use crate::serve::counters::{ConnectionCounters, DoorCounters};
 use crate::serve::extender;
-use crate::serve::guardrails::{Guardrails, enclose};
+use crate::serve::guardrails::{Guardrails, with_fallbacks};
 use crate::serve::limits::{BODY_BYTES_MAX, ConnectionLimits, RequestLimits, SCHEDULER_BODY_BYTES_MAX};
 use crate::serve::probes::{self, Check, Readiness};
 use crate::serve::{http, tls};
@@ -259,8 +259,8 @@ fn open_doors(parts: Parts, leadership: Leadership, tasks: &mut Tasks) -> anyhow
     let policy = AdmissionPolicy { binding: args.binding_policy, guard: args.subscription_guard };
     let webhook = admission::Door::new(snapshots.clone(), policy, doors).router();
     let secure = Router::new()
-        .merge(guardrails.around(scheduler, SCHEDULER_BODY_BYTES_MAX))
-        .merge(guardrails.around(webhook, BODY_BYTES_MAX))
+        .merge(guardrails.with_limits(scheduler, SCHEDULER_BODY_BYTES_MAX))
+        .merge(guardrails.with_limits(webhook, BODY_BYTES_MAX))
         .merge(probes::router(readiness));
     let leader = move |now| LeaderView {
         holder: leadership.holder(),
@@ -272,7 +272,7 @@ fn open_doors(parts: Parts, leadership: Leadership, tasks: &mut Tasks) -> anyhow
     let stop = &tasks.stop.clone();
     let mut open = |name, listener: TcpListener, tls, app| -> anyhow::Result<()> {
         tracing::info!(door = name, address = %listener.local_addr()?, "listening");
-        let serving = http::serve(listener, tls, enclose(app), limits, connections.clone(), stop.clone());
+        let serving = http::serve(listener, tls, with_fallbacks(app), limits, connections.clone(), stop.clone());
         tasks.run_to_its_end(name, serving);
         Ok(())
     };

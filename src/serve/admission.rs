@@ -28,7 +28,7 @@ use crate::wire::subscription::{Stored, Written};
 use super::counters::DoorCounters;
 use super::guardrails::{handle_body, refusal};
 
-/// The status of a refused binding. To kube-scheduler every failed binding is one to try again, but
+/// The status of a denied binding. To kube-scheduler every failed binding is one to try again, but
 /// a 404 may also be taken to mean that the node is gone, and a 429 or 5xx is retried as it is.
 const CONFLICT: u16 = 409;
 
@@ -56,7 +56,7 @@ pub enum AdmissionOutcome {
     AlreadyStamped,
     /// A binding went to a node that stands for no cluster.
     Unmapped,
-    /// A binding to a cluster just lost was refused.
+    /// A binding to a cluster just lost was denied.
     Denied,
     /// A binding to a cluster just lost was stored, with a warning.
     Audited,
@@ -162,7 +162,7 @@ impl Case<'_> {
         let overtaken = binding::overtaken(view, moment, &self.snapshot.policy.health);
         if let (Some(reason), BindingPolicy::Deny) = (&overtaken, self.policy.binding) {
             let (namespace, pod) = (&*self.review.namespace, &*self.review.name);
-            info!(namespace, pod, reason, "refused a binding");
+            info!(namespace, pod, reason, "denied a binding");
             let reason = format!("{reason}; the scheduler will choose again");
             return Ok((Answer::deny(CONFLICT, reason), AdmissionOutcome::Denied));
         }

@@ -105,11 +105,11 @@ impl Door {
 /// Answers `/filter`: which of the nodes the pod may go to, and why not to the others.
 pub fn filter(body: &[u8], snapshot: &Snapshot, now: Instant) -> Result<(Vec<u8>, Rejections), DecodeError> {
     let args = decode(body)?;
-    let judge = Judge::new(snapshot, now, &args.pod.tolerations);
+    let evaluation = Evaluation::new(snapshot, now, &args.pod.tolerations);
     let mut result = FilterResult::about(&args.candidates, body.len());
     let mut rejections = Rejections::new();
     for node in args.candidates.iter() {
-        match judge.judge(node.name()) {
+        match evaluation.evaluate(node.name()) {
             Ok(_) => result.pass(node),
             Err(rejection) => {
                 *rejections.entry(rejection.grounds).or_default() += 1;
@@ -123,43 +123,43 @@ pub fn filter(body: &[u8], snapshot: &Snapshot, now: Instant) -> Result<(Vec<u8>
 /// Answers `/prioritize`: how good each node is. One that would be rejected scores 0.
 pub fn prioritize(body: &[u8], snapshot: &Snapshot, now: Instant) -> Result<Vec<u8>, DecodeError> {
     let args = decode(body)?;
-    let judge = Judge::new(snapshot, now, &args.pod.tolerations);
+    let evaluation = Evaluation::new(snapshot, now, &args.pod.tolerations);
     let mut list = HostPriorityList::with_room(args.candidates.len());
     for node in args.candidates.iter() {
-        list.push(node, judge.judge(node.name()).unwrap_or(0));
+        list.push(node, evaluation.evaluate(node.name()).unwrap_or(0));
     }
     Ok(list.finish())
 }
 
-/// The judgements of one call, each cluster's made when the first of its nodes is asked about.
-struct Judge<'s> {
+/// What one call works out, for each cluster when the first of its nodes is asked about.
+struct Evaluation<'s> {
     snapshot: &'s Snapshot,
     steering: Steering<'s>,
     tolerations: &'s [Toleration],
     /// For each of the snapshot's clusters: its score, or why the pod cannot go there.
-    judged: Vec<OnceCell<Result<u8, Rejection>>>,
+    results: Vec<OnceCell<Result<u8, Rejection>>>,
 }
 
-impl<'s> Judge<'s> {
+impl<'s> Evaluation<'s> {
     fn new(snapshot: &'s Snapshot, now: Instant, tolerations: &'s [Toleration]) -> Self {
-        let judged = snapshot.clusters.iter().map(|_| OnceCell::new()).collect();
-        Self { snapshot, steering: snapshot.steering(now), tolerations, judged }
+        let results = snapshot.clusters.iter().map(|_| OnceCell::new()).collect();
+        Self { snapshot, steering: snapshot.steering(now), tolerations, results }
     }
 
     /// A node's score, or why the pod cannot go there. A node of no cluster is none of our business.
-    fn judge(&self, node: &str) -> Result<u8, Cow<'_, Rejection>> {
+    fn evaluate(&self, node: &str) -> Result<u8, Cow<'_, Rejection>> {
         let place = match self.snapshot.nodes.get(node) {
             None => return Ok(0),
             Some(NodeHome::Vanished(label)) => return Err(Cow::Owned(Rejection::vanished(label))),
             Some(NodeHome::Cluster(place)) => *place,
         };
-        let (Some(view), Some(judged)) = (self.snapshot.clusters.get(place), self.judged.get(place)) else {
+        let (Some(view), Some(result)) = (self.snapshot.clusters.get(place), self.results.get(place)) else {
             return Ok(0);
         };
-        judged.get_or_init(|| self.judge_cluster(view)).as_ref().copied().map_err(Cow::Borrowed)
+        result.get_or_init(|| self.evaluate_cluster(view)).as_ref().copied().map_err(Cow::Borrowed)
     }
 
-    fn judge_cluster(&self, view: &ClusterView) -> Result<u8, Rejection> {
+    fn evaluate_cluster(&self, view: &ClusterView) -> Result<u8, Rejection> {
         match self.steering.rejection(view, self.tolerations) {
             Some(rejection) => Err(rejection),
             None => Ok(self.steering.score(view)),

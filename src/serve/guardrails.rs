@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use axum::body::{Body, HttpBody};
 use axum::error_handling::HandleErrorLayer;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_request};
 use axum::response::{IntoResponse, Response};
 use axum::{BoxError, Router};
 use bytes::{Bytes, BytesMut};
@@ -88,29 +88,30 @@ impl Guardrails {
     /// Too many requests at once, or too many bytes: 503, without Retry-After, because an API
     /// server that is told to retry does so up to ten times within the user's request. Too slow,
     /// reading the body included: 408. Too large: 413.
-    pub fn around(&self, door: Router, body_bytes_max: usize) -> Router {
-        let intake = Intake { bodies: Arc::clone(&self.bodies), body_bytes_max };
+    pub fn with_limits(&self, door: Router, body_bytes_max: usize) -> Router {
+        let body_limits = BodyLimits { bodies: Arc::clone(&self.bodies), body_bytes_max };
         door.layer(
             ServiceBuilder::new()
                 .layer(HandleErrorLayer::new(refuse))
                 .layer(LoadShedLayer::new())
                 .layer(GlobalConcurrencyLimitLayer::with_semaphore(Arc::clone(&self.in_flight)))
                 .layer(TimeoutLayer::new(self.limits.timeout))
-                .layer(from_fn_with_state(intake, take_in))
+                .layer(from_fn_with_state(body_limits, buffer_body))
                 // The body is in memory by then, and was measured.
                 .layer(DefaultBodyLimit::disable()),
         )
     }
 }
 
-/// The outermost layer, around all routes of a listener: 404, 405, panics, and a patient ear for
-/// callers that are refused in the middle of a body.
-pub fn enclose(app: Router) -> Router {
+/// What all routes of a listener fall back on: 404, 405, an answer when a handler panics, and a
+/// patient ear for callers that are refused in the middle of a body.
+pub fn with_fallbacks(app: Router) -> Router {
     app.fallback(|| async { refusal(StatusCode::NOT_FOUND, "no such path") })
         .method_not_allowed_fallback(|| async {
             refusal(StatusCode::METHOD_NOT_ALLOWED, "wrong method: see the Allow header")
         })
-        .layer(from_fn(outermost))
+        .layer(from_fn(catch_panics))
+        .layer(map_request(async |request: Request| request.map(|body| Body::new(Lingering(Some(body))))))
 }
 
 /// What the layers that can fail turn into.
@@ -123,8 +124,7 @@ async fn refuse(error: BoxError) -> Response {
     }
 }
 
-async fn outermost(request: Request, next: Next) -> Response {
-    let request = request.map(|body| Body::new(Lingering(Some(body))));
+async fn catch_panics(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
@@ -146,9 +146,9 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
     }
 }
 
-/// The way in for bodies.
+/// What bodies may take: all together, and one.
 #[derive(Clone)]
-struct Intake {
+struct BodyLimits {
     bodies: Arc<Semaphore>,
     body_bytes_max: usize,
 }
@@ -175,9 +175,9 @@ impl BodyError {
 }
 
 /// Reads the whole body, then calls the handler with it.
-async fn take_in(State(intake): State<Intake>, request: Request, next: Next) -> Response {
+async fn buffer_body(State(limits): State<BodyLimits>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    match intake.read(&parts.headers, body).await {
+    match limits.read(&parts.headers, body).await {
         Ok((bytes, _room)) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
         Err(error) => {
             debug!(path = parts.uri.path(), %error, "request refused");
@@ -186,7 +186,7 @@ async fn take_in(State(intake): State<Intake>, request: Request, next: Next) -> 
     }
 }
 
-impl Intake {
+impl BodyLimits {
     /// The body, and the room that it takes, to be given back when the body is dropped.
     async fn read(
         &self,

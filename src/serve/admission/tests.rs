@@ -51,7 +51,7 @@ fn snapshot(mut clusters: Vec<ClusterView>) -> Snapshot {
 struct Made {
     outcome: AdmissionOutcome,
     response: Value,
-    /// The object that is stored in the end; that of the request when it was refused.
+    /// The object that is stored in the end; that of the request when it was denied.
     object: Value,
 }
 
