@@ -138,7 +138,7 @@ fn fleet(snapshot: &Snapshot, leader: &LeaderView, now: Instant) -> Value {
         json!({
             "rule": brake.cause.as_str(),
             "reason": brake.cause.to_string(),
-            "sinceSeconds": now.saturating_duration_since(brake.since).as_secs_f64(),
+            "sinceSeconds": snapshot.moment(now).since(brake.since).as_secs_f64(),
             "clusters": brake.clusters.iter().map(ClusterKey::as_str).collect::<Vec<_>>(),
         })
     });

@@ -47,13 +47,11 @@ fn snapshot(mut clusters: Vec<ClusterView>) -> Snapshot {
     };
     let first = clusters.first().map(|view| view.key().clone());
     clusters.sort_by(|left, right| left.key().cmp(right.key()));
-    let places: HashMap<ClusterKey, usize> =
-        clusters.iter().enumerate().map(|(place, view)| (view.key().clone(), place)).collect();
-    let home = first.and_then(|key| Some((Box::from(NODE), NodeHome::Cluster(*places.get(&key)?))));
+    let place = first.and_then(|key| clusters.iter().position(|view| *view.key() == key));
+    let home = place.map(|place| (Box::from(NODE), NodeHome::Cluster(place)));
     Snapshot {
         complete: true,
         clusters: clusters.into_iter().map(Arc::new).collect(),
-        places: Arc::new(places),
         nodes: Arc::new(home.into_iter().collect()),
         blind: false,
         taken: (clock::now(), at(48_000)),

@@ -35,7 +35,6 @@ fn mk_snapshot(now: Instant, views: Vec<ClusterView>, homes: Vec<(String, NodeHo
     };
     Snapshot {
         complete: true,
-        places: Arc::new(views.iter().enumerate().map(|(place, view)| (view.key().clone(), place)).collect()),
         clusters: views.into_iter().map(Arc::new).collect(),
         nodes: Arc::new(homes.into_iter().map(|(node, home)| (node.into(), home)).collect()),
         blind: false,
