@@ -30,6 +30,7 @@ mod foreign;
 mod harness_smoke;
 mod odd_writes;
 mod placements;
+mod replicas;
 mod scheduling;
 mod spares;
 mod stamps;
