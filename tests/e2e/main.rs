@@ -22,6 +22,7 @@ mod sheetanchor;
 mod subscriptions;
 mod wait;
 
+mod bad_input;
 mod bindings;
 mod blindness;
 mod control_plane_smoke;
@@ -34,5 +35,6 @@ mod replicas;
 mod scheduling;
 mod spares;
 mod stamps;
+mod startup;
 mod verdicts;
 mod witnesses;
