@@ -14,6 +14,8 @@ use crate::domain::cluster::ClusterKey;
 use crate::state::action::Event;
 use crate::state::snapshot::BrakeView;
 
+use super::error_line::error_line;
+
 /// The wait between two tries to read it at start.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -52,7 +54,7 @@ impl BrakeStore {
             match self.load().await {
                 Ok(clusters) => break clusters,
                 Err(error) if !warned => {
-                    tracing::warn!(%error, "cannot read the brake's record, retrying");
+                    tracing::warn!(error = error_line(&error), "cannot read the brake's record, retrying");
                     warned = true;
                 }
                 Err(_) => {}
