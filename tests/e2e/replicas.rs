@@ -28,7 +28,7 @@ async fn invariant_one_writer_and_the_other_taints_when_it_is_killed() {
         let (passed, rejected) = replica.filter(&["eu-1", "eu-2", "eu-3"]).await;
         assert_eq!(passed, ["eu-2", "eu-3"], "{rejected:?}");
     }
-    assert!(leader.metric(r#"writes_total{target="taints",outcome="stored"}"#).await >= 1.0);
+    assert!(leader.metric(r#"writes_total{target="Taints",outcome="Stored"}"#).await >= 1.0);
     assert_eq!(writes(&standby).await, Vec::<String>::new());
     assert_eq!((leads(leader).await, leads(&standby).await), (true, false));
 
