@@ -148,7 +148,7 @@ async fn writes(replica: &Sheetanchor) -> Vec<String> {
 
 /// Those writes that the API server took, or refused as decided on something old.
 fn stored(writes: &[String]) -> Vec<&String> {
-    writes.iter().filter(|line| !line.contains(r#"outcome="failed""#)).collect()
+    writes.iter().filter(|line| !line.contains(r#"outcome="Failed""#)).collect()
 }
 
 async fn generations(scene: &Scene) -> Vec<i64> {
