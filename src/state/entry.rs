@@ -94,8 +94,9 @@ impl Entry {
 
     /// Judges its silence. Returns whether the verdict changed.
     pub(super) fn judge(&mut self, now: Moment, braked: bool, policy: &HealthPolicy) -> bool {
+        let adopted = self.health.adopted();
         let changed = self.health.judge(now, braked, policy);
-        if changed {
+        if changed || adopted != self.health.adopted() {
             self.touch();
         }
         changed

@@ -101,6 +101,8 @@ fn the_node_of_a_cluster_that_vanished_unschedulable_keeps_its_taint() {
     assert_eq!(stage.mirror("a"), Some(Fault::ClusterStatusUnknown));
     let event = stage.api.delete_cluster(&key("a"));
     stage.watch(event);
+    // Not even until the next tick is it a node of no cluster.
+    assert!(matches!(stage.snapshot().nodes.get("a"), Some(NodeHome::Cluster(_))));
     let event = stage.api.delete_cluster(&key("b"));
     stage.watch(event);
     stage.run(s(60));
