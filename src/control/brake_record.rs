@@ -11,7 +11,10 @@ use tokio::sync::mpsc;
 
 use crate::clock;
 use crate::domain::cluster::ClusterKey;
-use crate::state::action::{BrakeRecord, Event};
+use crate::state::action::Event;
+use crate::state::snapshot::BrakeView;
+
+use super::error_line::error_line;
 
 /// The wait between two tries to read it at start.
 const RETRY: Duration = Duration::from_secs(2);
@@ -51,7 +54,7 @@ impl BrakeStore {
             match self.load().await {
                 Ok(clusters) => break clusters,
                 Err(error) if !warned => {
-                    tracing::warn!(%error, "cannot read the brake's record, retrying");
+                    tracing::warn!(error = error_line(&error), "cannot read the brake's record, retrying");
                     warned = true;
                 }
                 Err(_) => {}
@@ -66,7 +69,7 @@ impl BrakeStore {
     ///
     /// # Errors
     /// The API server's; 409 when somebody wrote in between.
-    pub async fn store(&self, record: Option<&BrakeRecord>) -> Result<(), kube::Error> {
+    pub async fn store(&self, record: Option<&BrakeView>) -> Result<(), kube::Error> {
         let Some(mut map) = self.api.get_opt(NAME).await? else {
             let metadata = ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() };
             let map = ConfigMap { metadata, data: Some(data(record, None)), ..ConfigMap::default() };
@@ -78,7 +81,7 @@ impl BrakeStore {
 }
 
 /// The record as text. `before`: what the ConfigMap says now; while the state is the same, `since` is.
-fn data(record: Option<&BrakeRecord>, before: Option<&BTreeMap<String, String>>) -> BTreeMap<String, String> {
+fn data(record: Option<&BrakeView>, before: Option<&BTreeMap<String, String>>) -> BTreeMap<String, String> {
     let state = if record.is_some() { "on" } else { "off" };
     let before = |name: &str| before.and_then(|data| data.get(name)).cloned();
     let unchanged = before("state").as_deref() == Some(state);
@@ -87,9 +90,9 @@ fn data(record: Option<&BrakeRecord>, before: Option<&BTreeMap<String, String>>)
     let Some(record) = record else { return data };
     let clusters: Vec<&str> = record.clusters.iter().map(ClusterKey::as_str).collect();
     data.extend([
-        ("rule".to_owned(), record.rule.to_owned()),
-        ("reason".to_owned(), record.reason.clone()),
-        ("share".to_owned(), format!("{:.2}", record.share)),
+        ("rule".to_owned(), record.cause.as_str().to_owned()),
+        ("reason".to_owned(), record.cause.to_string()),
+        ("share".to_owned(), format!("{:.2}", record.cause.share())),
         ("who".to_owned(), clusters.join("\n")),
     ]);
     data
@@ -98,10 +101,12 @@ fn data(record: Option<&BrakeRecord>, before: Option<&BTreeMap<String, String>>)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::brake::Cause;
+    use crate::domain::sight::Moment;
 
-    fn record() -> BrakeRecord {
+    fn record() -> BrakeView {
         let clusters = vec![ClusterKey::new("fleet", "a"), ClusterKey::new("fleet", "b")];
-        BrakeRecord { rule: "Mass", reason: "r".into(), share: 0.6, clusters }
+        BrakeView { cause: Cause::Mass { failing: 3, well: 2 }, since: Moment::default(), clusters }
     }
 
     #[test]

@@ -8,7 +8,6 @@
 
 mod leadership;
 
-use std::error::Error as _;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
@@ -25,6 +24,8 @@ pub use leadership::Leadership;
 use crate::clock;
 use crate::domain::election::{Claim, Election, Loss, Miss, Record, Step, Timing};
 use crate::wire::lease as wire;
+
+use super::error_line::error_line;
 
 /// Giving the Lease back may delay the exit by this much; the others then wait for its expiry.
 const RELEASE_LIMIT: Duration = Duration::from_secs(2);
@@ -226,10 +227,10 @@ impl Candidate {
         let retry = self.retry();
         self.election.missed(miss, clock::now(), retry);
         if miss == Miss::Conflict {
-            debug!(error = %error.line(), "Lease changed under a write");
+            debug!(error = %error_line(error), "Lease changed under a write");
             return;
         }
-        let line = error.line();
+        let line = error_line(error);
         let known = self.trouble;
         self.trouble = known.max(Some(call));
         if known.is_none() {
@@ -302,8 +303,8 @@ enum CallError {
     Late,
     #[error("the answer carries no resourceVersion")]
     Versionless,
-    #[error(transparent)]
-    Api(kube::Error),
+    #[error("{0}")]
+    Api(#[source] kube::Error),
 }
 
 impl CallError {
@@ -316,22 +317,6 @@ impl CallError {
             }
             _ => Miss::Failed,
         }
-    }
-
-    /// All that is known, in one line.
-    fn line(&self) -> String {
-        if let Self::Api(kube::Error::Api(status)) = self {
-            return format!("{} ({} {})", status.message, status.code, status.reason);
-        }
-        let (mut line, mut source) = (self.to_string(), self.source());
-        while let Some(cause) = source {
-            let cause_line = cause.to_string();
-            if !line.ends_with(&cause_line) {
-                line = format!("{line}: {cause_line}");
-            }
-            source = cause.source();
-        }
-        line
     }
 }
 

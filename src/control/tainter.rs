@@ -24,6 +24,7 @@ use crate::wire::node::{NodeObject, mirror_patch};
 use crate::wire::taint::Pen;
 
 use super::brake_record::BrakeStore;
+use super::error_line::error_line;
 use super::leader::Leadership;
 
 /// Writes under way at once: enough that a hundred clusters lost together are tainted within a
@@ -111,7 +112,7 @@ impl Tainter {
     /// A write was refused: 409 means that we decided on an old version, so read the new one.
     async fn failed(&self, target: &Target, error: &kube::Error, deadline: Instant) -> Outcome {
         if !matches!(error, kube::Error::Api(status) if status.code == 409) {
-            tracing::warn!(?target, %error, "write failed");
+            tracing::warn!(?target, error = error_line(error), "write failed");
             return Outcome::Failed;
         }
         match tokio::time::timeout_at(deadline.into(), self.read(target)).await {

@@ -21,6 +21,8 @@ use crate::state::snapshot::Undecodable;
 use crate::wire::managed_cluster::{self, ManagedCluster};
 use crate::wire::node::NodeObject;
 
+use super::error_line::error_line;
+
 /// The API server closes each watch after this many seconds, and we open the next. A watch that
 /// died without a word is noticed a few seconds later, instead of after the default five minutes.
 const WATCH_SECONDS: u32 = 30;
@@ -102,7 +104,7 @@ async fn watch<K>(
                 Some(Ok(watcher::Event::InitDone)) => Step::Listed(std::mem::take(&mut listed)),
                 Some(Ok(watcher::Event::Apply(object))) => Step::Applied(object),
                 Some(Ok(watcher::Event::Delete(object))) => Step::Deleted(object),
-                Some(Err(error)) => break one_line(&error),
+                Some(Err(error)) => break error_line(&error),
                 None => break "the watch ended".to_owned(),
             };
             if matches!(step, Step::Listed(_)) {
@@ -133,18 +135,4 @@ async fn watch<K>(
         }
         tokio::time::sleep(waits.next().unwrap_or(LONGEST_RETRY)).await;
     }
-}
-
-/// An error and its causes in one line, each said once.
-fn one_line(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !line.contains(&text) {
-            line = format!("{line}: {text}");
-        }
-        cause = error.source();
-    }
-    line.replace('\n', " ")
 }

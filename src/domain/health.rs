@@ -158,9 +158,6 @@ impl Health {
         };
         if let Some(fault) = carried {
             health.adopt(now, fault);
-            if fault != Fault::ClusterStatusNeverUpdated {
-                health.losses.push(now);
-            }
         }
         health
     }
@@ -180,8 +177,11 @@ impl Health {
         self.enter(now, verdict);
         self.fault = Some(fault);
         self.adopted = true;
-        // Whoever called it Lost or NotReady had seen it beat.
-        self.reported |= fault != Fault::ClusterStatusNeverUpdated;
+        if fault != Fault::ClusterStatusNeverUpdated {
+            // Whoever called it Lost or NotReady had seen it beat.
+            self.reported = true;
+            self.count_loss(now);
+        }
         true
     }
 
@@ -230,6 +230,10 @@ impl Health {
         }
         let past_limit = age > self.limit(policy);
         let may_fall = !braked && now >= self.reprieve;
+        if past_limit && may_fall && self.standing == Verdict::Lost && !self.inherited() {
+            // The leader was a little faster than we, who have now seen the same silence to its limit.
+            self.adopted = false;
+        }
         match self.standing {
             Verdict::Lost | Verdict::NeverReported | Verdict::Suspected => {}
             _ if past_limit && may_fall => {
@@ -272,6 +276,11 @@ impl Health {
     /// Since when it stands so.
     pub fn since(&self) -> Moment {
         self.since
+    }
+
+    /// Whether its verdict is another's, whose taint we found.
+    pub fn adopted(&self) -> bool {
+        self.adopted
     }
 
     /// Whether its verdict was there when we first saw the cluster: how old it is, nobody knows.
@@ -354,12 +363,16 @@ impl Health {
         });
         // A NotReady cluster that then falls silent is still in the same incident.
         if verdict != Verdict::NeverReported && self.standing != Verdict::NotReady {
-            if self.losses.len() == COUNTED_LOSSES {
-                self.losses.remove(0);
-            }
-            self.losses.push(now);
+            self.count_loss(now);
         }
         self.enter(now, verdict);
+    }
+
+    fn count_loss(&mut self, now: Moment) {
+        if self.losses.len() == COUNTED_LOSSES {
+            self.losses.remove(0);
+        }
+        self.losses.push(now);
     }
 
     fn enter(&mut self, now: Moment, verdict: Verdict) {

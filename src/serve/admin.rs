@@ -65,16 +65,16 @@ async fn page(State(metrics): State<Arc<Metrics>>) -> Response {
 /// The fleet for people and programs. Ages are in seconds, of our own clock, without blind time.
 /// As in Kubernetes, a `reason` is a word and a `message` a sentence.
 fn fleet(snapshot: &Snapshot, leader: &LeaderView, now: Instant) -> Value {
+    let steering = snapshot.steering(now);
     let brake = snapshot.brake.as_ref().map(|brake| {
         json!({
             "reason": brake.cause.as_str(),
             "message": brake.cause.to_string(),
-            "sinceSeconds": now.saturating_duration_since(brake.since).as_secs_f64(),
+            "sinceSeconds": steering.now.since(brake.since).as_secs_f64(),
             "clusters": brake.clusters.iter().map(ClusterKey::as_str).collect::<Vec<_>>(),
         })
     });
     let undecodable = snapshot.undecodable.iter().map(|object| json!({"name": object.key, "error": object.error}));
-    let steering = snapshot.steering(now);
     let clusters = snapshot.clusters.iter().zip(nodes_by_place(snapshot));
     let clusters = clusters.map(|(view, nodes)| cluster(&steering, view, &nodes));
     json!({

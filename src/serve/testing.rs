@@ -70,7 +70,6 @@ pub(super) fn mk_snapshot(now: Instant, views: Vec<ClusterView>, homes: Vec<(Str
     };
     Snapshot {
         complete: true,
-        places: Arc::new(views.iter().enumerate().map(|(place, view)| (view.key().clone(), place)).collect()),
         clusters: views.into_iter().map(Arc::new).collect(),
         nodes: Arc::new(homes.into_iter().map(|(node, home)| (node.into(), home)).collect()),
         blind: false,

@@ -4,17 +4,16 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::post;
-use http::{HeaderMap, Request, StatusCode};
-use http_body_util::BodyExt;
-use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use http::Method;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::PostParams;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::scene::Scene;
+use crate::request::{Answer, JSON_PATCH, OBJECT, send};
+use crate::scene::{Scene, cluster_at};
 use crate::sheetanchor::{Sheetanchor, SheetanchorOptions, extender_config, register_webhook};
 use crate::wait::{PATIENCE, eventually};
 
@@ -24,6 +23,13 @@ const DENIED: &str = r#"admission_reviews_total{outcome="Denied"}"#;
 async fn a_binding_to_a_cluster_just_lost_is_refused_with_the_reason_or_audited() {
     let scene = Scene::start(&["eu-1", "eu-2"], &[]).await;
     scene.until_verdict("eu-1", "Ready").await;
+    let options = SheetanchorOptions {
+        name: "auditor".to_owned(),
+        extra_args: vec!["--binding-policy=audit".to_owned()],
+        ..SheetanchorOptions::default()
+    };
+    let auditor = Sheetanchor::start(&scene.control_plane, options).await;
+    eventually("the auditor to know eu-1", PATIENCE, async || cluster_at(&auditor, "eu-1").await).await;
     register_webhook(&scene.client, &scene.sheetanchor).await;
     let scheduler = scene.control_plane.client_as("system:kube-scheduler", None).await;
     for pod in ["early", "late", "audited"] {
@@ -31,37 +37,33 @@ async fn a_binding_to_a_cluster_just_lost_is_refused_with_the_reason_or_audited(
     }
     // Stamped, once the API server knows of the webhook.
     until_stamped(&scene, &scheduler).await;
-    let (status, _, answer) = bind(&scheduler, "early", "eu-1").await;
-    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    let answer = bind(&scheduler, "early", "eu-1").await;
+    assert!(answer.succeeded(), "{answer:?}");
     assert_eq!(stamps(&scene.client, "early").await, (json!("fleet/eu-1"), json!("active")));
 
     scene.member("eu-1").stop().await;
     scene.until_verdict("eu-1", "Lost").await;
-    let (status, _, answer) = bind(&scheduler, "late", "eu-1").await;
-    assert_eq!(status, StatusCode::CONFLICT, "{answer}");
-    let message = answer["message"].as_str().unwrap();
+    let answer = bind(&scheduler, "late", "eu-1").await;
+    assert_eq!(answer.code, 409, "{answer:?}");
+    let message = answer.message();
     assert!(message.contains("denied the request: cluster \"fleet/eu-1\" is Lost: no heartbeat for"), "{message}");
     assert!(message.contains("(limit 3s); the scheduler will choose again"), "{message}");
     assert_eq!(scene.sheetanchor.metric(DENIED).await, 1.0);
-    let (status, _, answer) = bind(&scheduler, "late", "eu-2").await;
-    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    let answer = bind(&scheduler, "late", "eu-2").await;
+    assert!(answer.succeeded(), "{answer:?}");
 
-    let options = SheetanchorOptions {
-        name: "auditor".to_owned(),
-        extra_args: vec!["--binding-policy=audit".to_owned()],
-        ..SheetanchorOptions::default()
-    };
-    let auditor = Sheetanchor::start(&scene.control_plane, options).await;
-    point_webhook_at(&scene.client, &auditor).await;
-    let warning = eventually("a binding that is allowed with a warning", PATIENCE, async || {
-        let (status, headers, answer) = bind(&scheduler, "audited", "eu-1").await;
-        if status != StatusCode::CREATED {
-            return Err(answer.to_string());
-        }
-        Ok(headers["warning"].to_str().unwrap().to_owned())
+    eventually("the auditor to see the loss", PATIENCE, async || {
+        cluster_at(&auditor, "eu-1").await?["message"].as_str()?.starts_with("no heartbeat for").then_some(())
     })
     .await;
-    assert!(warning.contains(r#"cluster \"fleet/eu-1\" is Lost: "#), "{warning}");
+    point_webhook_at(&scene.client, &auditor).await;
+    let allowed = eventually("a binding that is allowed", PATIENCE, async || {
+        let answer = bind(&scheduler, "audited", "eu-1").await;
+        if answer.succeeded() { Ok(answer) } else { Err(answer.body.to_string()) }
+    })
+    .await;
+    let warnings = allowed.warnings.join("\n");
+    assert!(warnings.contains("cluster \"fleet/eu-1\" is Lost: no heartbeat for"), "{warnings}");
     assert_eq!(auditor.metric(r#"admission_reviews_total{outcome="Audited"}"#).await, 1.0);
     assert_eq!(stamps(&scene.client, "audited").await, (json!("fleet/eu-1"), json!("active")));
 }
@@ -144,21 +146,15 @@ async fn create_pod(client: &Client, name: &str) {
     pods(client).create(&PostParams::default(), &pod).await.unwrap();
 }
 
-/// Posts a Binding by hand: the status, the headers, the body.
-async fn bind(client: &Client, pod: &str, node: &str) -> (StatusCode, HeaderMap, Value) {
+/// Posts a Binding by hand.
+async fn bind(client: &Client, pod: &str, node: &str) -> Answer {
     let binding = json!({
         "apiVersion": "v1", "kind": "Binding",
         "metadata": {"name": pod, "namespace": "default"},
         "target": {"apiVersion": "v1", "kind": "Node", "name": node},
     });
-    let request = Request::post(format!("/api/v1/namespaces/default/pods/{pod}/binding"))
-        .header("content-type", "application/json")
-        .body(binding.to_string().into_bytes().into())
-        .unwrap();
-    let answer = client.send(request).await.unwrap();
-    let (parts, body) = answer.into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
-    (parts.status, parts.headers, serde_json::from_slice(&body).unwrap())
+    let path = format!("/api/v1/namespaces/default/pods/{pod}/binding");
+    send(client, Method::POST, &path, OBJECT, &binding).await
 }
 
 /// Binds pods of no importance until one is stamped.
@@ -191,8 +187,9 @@ fn pods(client: &Client) -> Api<Pod> {
 
 /// Makes the API server ask another replica: in one write, so that some replica is always asked.
 async fn point_webhook_at(client: &Client, sheetanchor: &Sheetanchor) {
-    let api: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
-    let url = json!([{"op": "replace", "path": "/webhooks/0/clientConfig/url", "value": format!("{}/mutate", sheetanchor.url())}]);
-    let patch: Patch<()> = Patch::Json(serde_json::from_value(url).unwrap());
-    api.patch("sheetanchor", &PatchParams::default(), &patch).await.unwrap();
+    let path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/sheetanchor";
+    let url = format!("{}/mutate", sheetanchor.url());
+    let patch = json!([{"op": "replace", "path": "/webhooks/0/clientConfig/url", "value": url}]);
+    let answer = send(client, Method::PATCH, path, JSON_PATCH, &patch).await;
+    assert!(answer.succeeded(), "{answer:?}");
 }

@@ -22,6 +22,11 @@ fn nothing_left() -> Value {
     json!({"status": {"bindingClusters": null, "desiredReleases": null}})
 }
 
+/// The history of a Subscription that was never without clusters again.
+fn placed_once() -> Vec<Value> {
+    vec![json!(null), clusters(&ALL)]
+}
+
 fn allow_empty(allowed: bool) -> Value {
     let value = if allowed { json!("true") } else { Value::Null };
     json!({"metadata": {"annotations": {ALLOW_EMPTY: value}}})
@@ -47,11 +52,11 @@ async fn invariant_never_empty_when_every_cluster_is_tainted() {
     let asked = reviews(&scene.sheetanchor).await;
 
     // A person taints everything at once; one Subscription's user changes the spec, one's scales it.
-    rival.set_busy(true);
+    rival.pause();
     taint_each(&scene, json!([{"key": "example.com/maintenance", "effect": "NoSchedule"}])).await;
     change(&scene.client, "edited", json!({"spec": {"priority": 7}})).await;
     scale(&scene.client, "shared", 9).await;
-    rival.set_busy(false);
+    rival.resume().await;
     for name in ["web", "edited", "shared", "expendable"] {
         until_attempted(&rival, name, 1).await;
     }
@@ -71,9 +76,9 @@ async fn invariant_never_empty_when_every_cluster_is_tainted() {
     assert_eq!(reviews(&scene.sheetanchor).await - asked, 4);
 
     // The taint goes: what was put off is done, and what was kept is as it was.
-    rival.set_busy(true);
+    rival.pause();
     taint_each(&scene, json!(null)).await;
-    rival.set_busy(false);
+    rival.resume().await;
     eventually("the rival to place by the new spec", PATIENCE, async || {
         let now = status(&scene.client, "edited").await;
         (now["specHash"] != edited["specHash"]).then_some(())
@@ -83,6 +88,10 @@ async fn invariant_never_empty_when_every_cluster_is_tainted() {
     rival.catch_up().await;
     assert_eq!(status(&scene.client, "web").await, web);
     assert_eq!(status(&scene.client, "shared").await["replicas"], json!({FEED: [3, 3, 3]}));
+    for name in ["web", "edited", "shared"] {
+        assert_eq!(rival.history(name), placed_once(), "{name}");
+    }
+    assert_eq!(rival.history("expendable"), [placed_once(), placed_once()].concat());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,14 +103,15 @@ async fn invariant_never_empty_when_clusternets_own_lifecycle_taints_every_clust
     rival.catch_up().await;
     let before = status(&scene.client, "web").await;
 
-    // As after an outage of the API server: our key and value, though every cluster beats.
+    // As after an outage of the API server: our key and value, on all. (The agents wait, since it
+    // takes only a few beats until we take such a taint away.)
     let taint = json!({"key": TAINT_KEY, "value": "ClusterStatusUnknown", "effect": "NoSchedule"});
     for member in scene.members.values() {
         member.stop().await;
     }
-    rival.set_busy(true);
+    rival.pause();
     taint_each(&scene, json!([taint])).await;
-    rival.set_busy(false);
+    rival.resume().await;
     until_attempted(&rival, "web", 1).await;
     assert_eq!(rival.attempts("web")[1].patch, nothing_left());
     assert_eq!(rival.attempts("web")[1].answer.code, 200);
@@ -110,6 +120,7 @@ async fn invariant_never_empty_when_clusternets_own_lifecycle_taints_every_clust
     }
     rival.catch_up().await;
     assert_eq!(status(&scene.client, "web").await, before);
+    assert_eq!(rival.history("web"), placed_once());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -158,9 +169,9 @@ async fn invariant_never_empty_while_every_replica_is_down() {
 
     // A rival that is refused tries again, until a replica is back and makes a good write of it.
     let attempts = rival.attempts("web").len();
-    rival.set_busy(true);
+    rival.pause();
     taint_each(&scene, json!([{"key": "example.com/maintenance", "effect": "NoSchedule"}])).await;
-    rival.set_busy(false);
+    rival.resume().await;
     until_attempted(&rival, "web", attempts + 1).await;
     for attempt in &rival.attempts("web")[attempts..] {
         assert_denied(&attempt.answer, "web");
@@ -169,6 +180,7 @@ async fn invariant_never_empty_while_every_replica_is_down() {
     rival.catch_up().await;
     assert_eq!(rival.attempts("web").pop().unwrap().answer.code, 200);
     assert_eq!(status(&scene.client, "web").await, before);
+    assert_eq!(rival.history("web"), placed_once());
 }
 
 /// Applies the manifest that is shipped.

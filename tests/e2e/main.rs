@@ -22,6 +22,7 @@ mod sheetanchor;
 mod subscriptions;
 mod wait;
 
+mod bad_input;
 mod bindings;
 mod blindness;
 mod control_plane_smoke;
@@ -30,8 +31,10 @@ mod foreign;
 mod harness_smoke;
 mod odd_writes;
 mod placements;
+mod replicas;
 mod scheduling;
 mod spares;
 mod stamps;
+mod startup;
 mod verdicts;
 mod witnesses;

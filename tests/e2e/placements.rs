@@ -90,6 +90,9 @@ async fn invariant_off_means_off_a_rival_cannot_move_a_placement_because_of_our_
     is_content(&mut rival).await;
     assert_eq!(placements(&stored_each(&scene, &all).await), placements(&before));
     assert_eq!(rival.attempts("web").len() + rival.attempts("groups").len(), writes);
+    for name in all {
+        assert_eq!(rival.history(name).len(), 2, "not only placed once: {:?}", rival.history(name));
+    }
 }
 
 fn placements(all: &[(Value, String)]) -> Vec<&Value> {
@@ -128,6 +131,7 @@ async fn a_write_that_was_decided_before_the_return_and_lands_after_it_drops_nob
         let reason = &late.answer.warnings[0];
         assert!(reason.starts_with("kept cluster \"fleet/eu-2\""), "{reason}");
         assert!(reason.contains("our taint, which went"), "{reason}");
+        assert_eq!(rival.history(name).len(), 2, "not only placed once: {:?}", rival.history(name));
     }
     assert_eq!(stored_each(&scene, &["web", "groups"]).await, before);
 }

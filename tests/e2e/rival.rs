@@ -95,6 +95,8 @@ struct Mind {
     /// The decisions to write, and when.
     decided: Vec<(Instant, String, Value)>,
     attempts: Vec<Attempt>,
+    /// What each Subscription's `bindingClusters` has been, one after the other.
+    history: BTreeMap<String, Vec<Value>>,
     lateness: Duration,
     busy: bool,
     turn: usize,
@@ -131,9 +133,15 @@ impl Rival {
         self.mind().decided.iter().map(|(_, name, _)| name.clone()).collect()
     }
 
-    /// While busy it sees what happens, but decides later.
-    pub(crate) fn set_busy(&self, busy: bool) {
-        self.mind().busy = busy;
+    /// Keeps it busy: it sees what happens, but decides later.
+    pub(crate) fn pause(&self) {
+        self.mind().busy = true;
+    }
+
+    /// Lets it decide again, once it has seen all that was stored before this call.
+    pub(crate) async fn resume(&mut self) {
+        self.see_all().await;
+        self.mind().busy = false;
     }
 
     /// From now on it picks other clusters of a sub-group.
@@ -144,6 +152,12 @@ impl Rival {
     /// All that it has written to a Subscription, so far.
     pub(crate) fn attempts(&self, subscription: &str) -> Vec<Attempt> {
         self.mind().attempts.iter().filter(|attempt| attempt.subscription == subscription).cloned().collect()
+    }
+
+    /// What a Subscription's `bindingClusters` has been since it began to watch, each change once:
+    /// what was stored only for a moment is there too.
+    pub(crate) fn history(&self, subscription: &str) -> Vec<Value> {
+        self.mind().history.get(subscription).cloned().unwrap_or_default()
     }
 
     /// How often it has written, so far.
@@ -171,6 +185,17 @@ impl Rival {
     /// What it then wrote may have come back to it since; so when it is to be shown that it does
     /// not quarrel, call this twice, and it must have written nothing in between.
     pub(crate) async fn catch_up(&mut self) {
+        self.see_all().await;
+        eventually("the rival to be idle", PATIENCE, async || {
+            let mind = self.mind();
+            let idle = mind.queue.is_empty() && mind.decided.is_empty();
+            idle.then_some(()).ok_or_else(|| format!("{:?}, {:?}", mind.queue.keys(), mind.decided))
+        })
+        .await;
+    }
+
+    /// Waits until its watches are past this moment: it must see a mark on an object of each kind.
+    async fn see_all(&mut self) {
         self.marks += 1;
         let mark = self.marks;
         for kind in Kind::ALL {
@@ -185,12 +210,6 @@ impl Rival {
             })
             .await;
         }
-        eventually("the rival to be idle", PATIENCE, async || {
-            let mind = self.mind();
-            let idle = mind.queue.is_empty() && mind.decided.is_empty();
-            idle.then_some(()).ok_or_else(|| format!("{:?}, {:?}", mind.queue.keys(), mind.decided))
-        })
-        .await;
     }
 
     fn mind(&self) -> MutexGuard<'_, Mind> {
@@ -251,6 +270,13 @@ impl Mind {
         let key = kind.key(&object);
         let old = objects_of(&mut self.view, kind).insert(key.clone(), object.clone());
         let changed = old.is_none_or(|old| weighty(kind, &old) != weighty(kind, &object));
+        if kind == Kind::Subscription {
+            let clusters = object.data["status"]["bindingClusters"].clone();
+            let history = self.history.entry(key.clone()).or_default();
+            if history.last() != Some(&clusters) {
+                history.push(clusters);
+            }
+        }
         match kind {
             Kind::Cluster if changed => self.enqueue_all(),
             Kind::Subscription | Kind::Inventory if changed => self.enqueue(key, Instant::now()),

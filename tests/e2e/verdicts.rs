@@ -37,7 +37,10 @@ async fn an_agent_that_twice_says_not_ready_is_believed() {
     scene.until_tainted("eu-1", Some("ManagedClusterNotReady")).await;
     scene.until_alive("eu-1", "False", "NotReady").await;
     let text = scene.until_event("eu-1", "ClusterNotReady").await;
-    assert_eq!(text, "cluster \"fleet/eu-1\" is NotReady: its agent reported Ready=False in 2 reports in a row");
+    assert_eq!(
+        text,
+        "cluster \"fleet/eu-1\" is NotReady: its agent reported Ready=False in 2 reports in a row (limit 2)"
+    );
     until_node(&scene, "eu-1", &["ManagedClusterNotReady"]).await;
     let (passed, rejected) = scene.sheetanchor.filter(&["eu-1", "eu-2"]).await;
     assert_eq!(passed, ["eu-2"]);

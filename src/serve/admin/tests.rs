@@ -26,7 +26,7 @@ fn the_fleet_is_told_in_full() {
     ];
     let brake = BrakeView {
         cause: Cause::Mass { failing: 3, well: 1 },
-        since: now,
+        since: at(70_000),
         clusters: vec![ClusterKey::new("fleet", "eu-2")],
     };
     let snapshot = Snapshot {
@@ -47,7 +47,7 @@ fn expected() -> Value {
         "brake": {
             "reason": "Mass",
             "message": "3 clusters fail together and only 1 testify that they are well (75 %)",
-            "sinceSeconds": 2.0,
+            "sinceSeconds": 12.0,
             "clusters": ["fleet/eu-2"],
         },
         "undecodable": [{"name": "fleet/odd", "error": "no spec"}],
