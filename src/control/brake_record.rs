@@ -47,7 +47,7 @@ impl BrakeStore {
         Ok(clusters.lines().filter_map(ClusterKey::parse).collect())
     }
 
-    /// Tells `events` what [`BrakeStore::load`] finds, however long the API server needs.
+    /// Tells `events` for which clusters an earlier leader's brake is on, however long the API server needs.
     pub async fn announce(self, events: mpsc::Sender<Event>) {
         let mut warned = false;
         let clusters = loop {
