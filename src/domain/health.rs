@@ -216,6 +216,15 @@ impl Health {
         self.verdict() != before
     }
 
+    /// A heartbeat that a read of our own found, and the watch did not tell of. It counts as any
+    /// other, but makes the cluster no witness: the watch may be dead all the same.
+    pub fn overhear(&mut self, now: Moment, report: Report, policy: &HealthPolicy) -> bool {
+        let testimony = self.last_beat;
+        let changed = self.beat(now, report, policy);
+        self.last_beat = testimony;
+        changed
+    }
+
     /// Judges the cluster's silence at `now`. Returns whether the verdict changed.
     ///
     /// `braked`: the brake is on, so nothing but a beat may change what the doors see.
@@ -302,7 +311,7 @@ impl Health {
         self.seen
     }
 
-    /// The last beat that we saw.
+    /// The last beat that the watch told of.
     pub fn last_beat(&self) -> Option<Moment> {
         self.last_beat
     }

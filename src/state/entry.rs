@@ -29,6 +29,17 @@ pub(super) struct Entry {
     pub(super) restless: bool,
 }
 
+/// Where a version of an object comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The watch told of it.
+    Watch,
+    /// A complete list: it replaces what we had, whatever its version.
+    List,
+    /// A write or read of our own, which may run ahead of the watch.
+    Read,
+}
+
 /// What planning writes depends on, besides the cluster.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Desk<'a> {
@@ -60,7 +71,14 @@ impl Entry {
     }
 
     /// Takes in a newer version of the same object. Returns whether the verdict changed.
-    pub(super) fn observe(&mut self, cluster: Cluster, now: Moment, taint_key: &str, policy: &HealthPolicy) -> bool {
+    pub(super) fn observe(
+        &mut self,
+        cluster: Cluster,
+        source: Source,
+        now: Moment,
+        taint_key: &str,
+        policy: &HealthPolicy,
+    ) -> bool {
         self.set_readable(now, true);
         let carried = |cluster: &Cluster| taint::carried(&cluster.taints, taint_key);
         let (before, after) = (carried(&self.cluster), carried(&cluster));
@@ -72,9 +90,11 @@ impl Entry {
         if let (None, Some(fault)) = (before, after) {
             self.health.adopt(now, fault);
         }
-        if self.cluster.stamp != cluster.stamp {
-            self.health.beat(now, report(&cluster), policy);
-        }
+        match source {
+            _ if self.cluster.stamp == cluster.stamp => false,
+            Source::Read => self.health.overhear(now, report(&cluster), policy),
+            Source::Watch | Source::List => self.health.beat(now, report(&cluster), policy),
+        };
         let changed = self.health.verdict() != standing;
         self.cluster = Arc::new(cluster);
         self.touch();

@@ -69,6 +69,21 @@ fn nothing_is_written_on_an_object_that_cannot_be_read() {
 }
 
 #[test]
+fn a_beat_that_our_own_read_found_makes_no_witness() {
+    let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
+    stage.beats(&["a", "b"], s(10), 2);
+    // The watch is dead, and nobody has noticed.
+    for seconds in [11, 8, 8, 8] {
+        stage.run(s(seconds));
+        stage.api.change_cluster(&key("b"), |cluster| cluster.stamp = Some(format!("{:?}", cluster.stamp)));
+        let answer = stage.api.read(&Target::Taints(key("b"))).expect("stored");
+        stage.tell(answer);
+    }
+    assert_eq!((stage.verdict("a"), stage.verdict("b")), (Verdict::Suspected, Verdict::Ready));
+    assert_eq!(stage.taint("a"), None);
+}
+
+#[test]
 fn the_answer_to_a_write_does_not_raise_the_dead() {
     let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
     stage.beats(&["a", "b"], s(10), 2);
