@@ -107,8 +107,9 @@ impl Index {
                 self.forget_cluster(&key);
             }
             Event::ClusterRead(cluster) => {
-                // An answer may come after its object went: only the watch says what exists.
-                if self.clusters.get(&cluster.key).is_some_and(|entry| entry.cluster.uid == cluster.uid) {
+                // An answer may come after its object went, or was garbled: only the watch says what is.
+                let known = self.clusters.get(&cluster.key).filter(|entry| entry.cluster.uid == cluster.uid);
+                if known.is_some_and(Entry::writable) {
                     self.observe(cluster, Source::Read, moment, &mut actions);
                 }
             }

@@ -69,6 +69,18 @@ fn nothing_is_written_on_an_object_that_cannot_be_read() {
 }
 
 #[test]
+fn the_answer_to_a_write_does_not_mend_what_was_garbled_since() {
+    let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
+    stage.beats(&["a", "b"], s(10), 2);
+    stage.api.change_cluster(&key("a"), |cluster| _ = cluster.labels.insert("x".into(), String::new()));
+    let answer = stage.api.read(&Target::Taints(key("a"))).expect("stored");
+    garble(&mut stage, "a", true);
+    stage.tell(answer);
+    stage.beats(&["b"], s(10), 6);
+    assert_eq!((stage.verdict("a"), stage.snapshot().undecodable.len()), (Verdict::Ready, 1));
+}
+
+#[test]
 fn a_beat_that_our_own_read_found_makes_no_witness() {
     let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
     stage.beats(&["a", "b"], s(10), 2);
