@@ -111,9 +111,11 @@ impl Tainter {
             tracing::warn!(?target, %error, "write failed");
             return Outcome::Failed;
         }
-        if let Ok(Some(event)) = tokio::time::timeout_at(deadline.into(), self.read(target)).await {
-            self.report(event).await;
-        }
+        // Without anything newer to decide on, the next try would meet the same refusal at once.
+        let Ok(Some(event)) = tokio::time::timeout_at(deadline.into(), self.read(target)).await else {
+            return Outcome::Failed;
+        };
+        self.report(event).await;
         Outcome::Conflict
     }
 
