@@ -162,11 +162,12 @@ impl Health {
         health
     }
 
-    /// Takes over the verdict of whoever wrote our taint, unless we reached one ourselves.
+    /// Takes over the verdict of whoever wrote our taint, or changed its value, unless we reached
+    /// one ourselves.
     ///
     /// Returns whether the verdict changed. It is given up as any other: by beats.
     pub fn adopt(&mut self, now: Moment, fault: Fault) -> bool {
-        if !self.schedulable() {
+        if !self.schedulable() && !self.adopted {
             return false;
         }
         let verdict = match fault {

@@ -87,7 +87,7 @@ impl Entry {
         }
         let standing = self.health.verdict();
         // A re-list may bring a taint and a beat at once: the beat is then the first after the loss.
-        if let (None, Some(fault)) = (before, after) {
+        if let Some(fault) = after.filter(|_| before != after) {
             self.health.adopt(now, fault);
         }
         match source {

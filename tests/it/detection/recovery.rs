@@ -1,5 +1,6 @@
 //! The way back: how many beats it takes, and what a restart remembers.
 
+use sheetanchor::domain::cluster::Cluster;
 use sheetanchor::domain::health::Verdict;
 use sheetanchor::domain::taint::{Fault, UNSCHEDULABLE_KEY};
 use sheetanchor::state::action::Event;
@@ -124,6 +125,19 @@ fn a_taint_found_at_a_start_says_that_the_cluster_has_reported() {
     assert_eq!((stage.verdict("a"), stage.taint("a")), (Verdict::Lost, Some(Fault::ClusterStatusUnknown)));
     stage.beats(&["a", "b"], s(10), 1);
     assert_eq!((stage.verdict("a"), stage.taint("a")), (Verdict::Recovering, Some(Fault::ClusterStatusUnknown)));
+}
+
+#[test]
+fn a_verdict_that_was_taken_over_follows_the_taint() {
+    let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
+    let carry = |fault: Fault| move |cluster: &mut Cluster| cluster.taints = vec![fault.taint(UNSCHEDULABLE_KEY)];
+    stage.api.change_cluster(&key("a"), carry(Fault::ManagedClusterNotReady));
+    stage.restart();
+    stage.open();
+    assert_eq!(stage.verdict("a"), Verdict::NotReady);
+    stage.change("a", carry(Fault::ClusterStatusUnknown));
+    stage.run(s(1));
+    assert_eq!((stage.verdict("a"), stage.taint("a")), (Verdict::Lost, Some(Fault::ClusterStatusUnknown)));
 }
 
 #[test]
