@@ -163,11 +163,12 @@ impl Health {
     }
 
     /// Takes over the verdict of whoever wrote our taint, or changed its value, unless we reached
-    /// one ourselves.
+    /// one ourselves. A cluster that recovers here has then failed again in the eyes of another.
     ///
     /// Returns whether the verdict changed. It is given up as any other: by beats.
     pub fn adopt(&mut self, now: Moment, fault: Fault) -> bool {
-        if !self.schedulable() && !self.adopted {
+        let recovers = self.standing == Verdict::Recovering;
+        if !self.schedulable() && !self.adopted && !recovers {
             return false;
         }
         let verdict = match fault {

@@ -101,14 +101,15 @@ fn the_answer_to_a_write_does_not_raise_the_dead() {
     stage.beats(&["a", "b"], s(10), 2);
     // What a write of ours found arrives after the watch said that the object is gone.
     let answer = stage.api.read(&Target::Taints(key("a"))).expect("stored");
-    let node_answer = stage.api.read(&Target::Node("a".into())).expect("stored");
+    let node_answer = stage.api.read(&Target::Node("b".into())).expect("stored");
     let event = stage.api.delete_cluster(&key("a"));
     stage.watch(event);
-    stage.tell(Event::NodeDeleted("a".into()));
+    stage.tell(Event::NodeDeleted("b".into()));
     stage.tell(answer.clone());
     stage.tell(node_answer);
+    stage.run(s(2));
     assert_eq!(stage.snapshot().clusters.len(), 1);
-    assert_eq!(stage.snapshot().nodes.len(), 1);
+    assert_eq!(stage.snapshot().nodes.len(), 0, "one was deleted, and the other's cluster");
     // Nor does it take the place of one that was created since.
     let event = stage.register("a", Some("new"), Some(10));
     stage.tell(event);

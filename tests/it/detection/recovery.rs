@@ -141,6 +141,24 @@ fn a_verdict_that_was_taken_over_follows_the_taint() {
 }
 
 #[test]
+fn a_taint_that_comes_anew_starts_the_recovery_again() {
+    let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
+    stage.beats(&["b"], s(10), 4);
+    stage.tell(Event::Leading(false));
+    stage.beats(&["a", "b"], s(10), 2);
+    assert_eq!(stage.verdict("a"), Verdict::Recovering, "1 of 2");
+    // To another leader it was NotReady, which the last of those beats said.
+    stage.change("a", |cluster| cluster.taints = vec![Fault::ManagedClusterNotReady.taint(UNSCHEDULABLE_KEY)]);
+    stage.tell(Event::Leading(true));
+    for verdict in [Verdict::Recovering, Verdict::Recovering, Verdict::Ready] {
+        stage.beats(&["a", "b"], s(10), 1);
+        stage.run(ms(50));
+        assert_eq!(stage.verdict("a"), verdict);
+    }
+    assert_eq!(stage.taint("a"), None);
+}
+
+#[test]
 fn nothing_is_lost_within_three_periods_of_a_start() {
     let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
     stage.beats(&["a", "b"], s(10), 2);
