@@ -162,11 +162,13 @@ impl Health {
         health
     }
 
-    /// Takes over the verdict of whoever wrote our taint, unless we reached one ourselves.
+    /// Takes over the verdict of whoever wrote our taint, or changed its value, unless we reached
+    /// one ourselves. A cluster that recovers here has then failed again in the eyes of another.
     ///
     /// Returns whether the verdict changed. It is given up as any other: by beats.
     pub fn adopt(&mut self, now: Moment, fault: Fault) -> bool {
-        if !self.schedulable() {
+        let recovers = self.standing == Verdict::Recovering;
+        if !self.schedulable() && !self.adopted && !recovers {
             return false;
         }
         let verdict = match fault {
@@ -217,6 +219,15 @@ impl Health {
             Verdict::Ready | Verdict::Suspected | Verdict::NotReady | Verdict::Recovering => {}
         }
         self.verdict() != before
+    }
+
+    /// A heartbeat that a read of our own found, and the watch did not tell of. It counts as any
+    /// other, but makes the cluster no witness: the watch may be dead all the same.
+    pub fn overhear(&mut self, now: Moment, report: Report, policy: &HealthPolicy) -> bool {
+        let testimony = self.last_beat;
+        let changed = self.beat(now, report, policy);
+        self.last_beat = testimony;
+        changed
     }
 
     /// Judges the cluster's silence at `now`. Returns whether the verdict changed.
@@ -314,7 +325,7 @@ impl Health {
         self.seen
     }
 
-    /// The last beat that we saw.
+    /// The last beat that the watch told of.
     pub fn last_beat(&self) -> Option<Moment> {
         self.last_beat
     }

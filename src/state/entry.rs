@@ -32,6 +32,17 @@ pub(super) struct Entry {
     told: bool,
 }
 
+/// Where a version of an object comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The watch told of it.
+    Watch,
+    /// A complete list: it replaces what we had, whatever its version.
+    List,
+    /// A write or read of our own, which may run ahead of the watch.
+    Read,
+}
+
 /// What planning writes depends on, besides the cluster.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Context<'a> {
@@ -64,7 +75,14 @@ impl Entry {
     }
 
     /// Takes in a newer version of the same object. Returns whether the verdict changed.
-    pub(super) fn observe(&mut self, cluster: Cluster, now: Moment, taint_key: &str, policy: &HealthPolicy) -> bool {
+    pub(super) fn observe(
+        &mut self,
+        cluster: Cluster,
+        source: Source,
+        now: Moment,
+        taint_key: &str,
+        policy: &HealthPolicy,
+    ) -> bool {
         self.set_readable(now, true);
         let carried = |cluster: &Cluster| taint::carried(&cluster.taints, taint_key);
         let (before, after) = (carried(&self.cluster), carried(&cluster));
@@ -73,11 +91,15 @@ impl Entry {
         }
         let standing = self.health.verdict();
         // A re-list may bring a taint and a beat at once: the beat is then the first after the loss.
-        if let (None, Some(fault)) = (before, after) {
+        if let Some(fault) = after.filter(|_| before != after) {
             self.health.adopt(now, fault);
         }
         if self.cluster.stamp != cluster.stamp {
-            self.health.beat(now, report(&cluster), policy);
+            let report = report(&cluster);
+            match source {
+                Source::Read => self.health.overhear(now, report, policy),
+                Source::Watch | Source::List => self.health.beat(now, report, policy),
+            };
         }
         let changed = self.health.verdict() != standing;
         self.cluster = Arc::new(cluster);

@@ -14,7 +14,7 @@ use crate::domain::placement::ClusterView;
 use crate::domain::sight::{Moment, Sight};
 
 use super::action::{Action, Event, Notice, Outcome, Subject, Target, Topic, Write};
-use super::entry::{Context, Entry};
+use super::entry::{Context, Entry, Source};
 use super::nodes::Nodes;
 use super::pacer::Pacer;
 use super::policy::Policy;
@@ -96,7 +96,7 @@ impl Index {
             Event::ClusterApplied(observed) => {
                 self.sight.hear();
                 match observed {
-                    Ok(cluster) => self.observe(cluster, moment, false, &mut actions),
+                    Ok(cluster) => self.observe(cluster, Source::Watch, moment, &mut actions),
                     Err(undecodable) => self.mark_undecodable(undecodable, moment),
                 }
             }
@@ -105,9 +105,10 @@ impl Index {
                 self.forget_cluster(&key);
             }
             Event::ClusterRead(cluster) => {
-                // An answer may come after its object went: only the watch says what exists.
-                if self.clusters.get(&cluster.key).is_some_and(|entry| entry.cluster.uid == cluster.uid) {
-                    self.observe(cluster, moment, false, &mut actions);
+                // An answer may come after its object went, or was garbled: only the watch says what is.
+                let known = self.clusters.get(&cluster.key).filter(|entry| entry.cluster.uid == cluster.uid);
+                if known.is_some_and(|entry| entry.readable) {
+                    self.observe(cluster, Source::Read, moment, &mut actions);
                 }
             }
             Event::NodesListed(nodes) => {
@@ -133,7 +134,7 @@ impl Index {
             match observed {
                 Ok(cluster) => {
                     gone.remove(&cluster.key);
-                    self.observe(cluster, moment, true, actions);
+                    self.observe(cluster, Source::List, moment, actions);
                 }
                 Err(undecodable) => {
                     gone.remove(undecodable.key.as_str());
@@ -148,8 +149,8 @@ impl Index {
         self.urgent = true;
     }
 
-    /// Takes in one version of a cluster. `relisted`: it replaces what we had, whatever its version.
-    fn observe(&mut self, cluster: Cluster, now: Moment, relisted: bool, actions: &mut Vec<Action>) {
+    /// Takes in one version of a cluster.
+    fn observe(&mut self, cluster: Cluster, source: Source, now: Moment, actions: &mut Vec<Action>) {
         let policy = Arc::clone(&self.policy);
         self.undecodable.remove(cluster.key.as_str());
         let same = self.clusters.get_mut(&cluster.key).filter(|entry| entry.cluster.uid == cluster.uid);
@@ -161,14 +162,14 @@ impl Index {
             return;
         };
         // Our own reads run ahead of the watch, which then repeats what is older.
-        if !relisted && !newer(&cluster.resource_version, &entry.cluster.resource_version) {
+        if source != Source::List && !newer(&cluster.resource_version, &entry.cluster.resource_version) {
             return;
         }
         let before = &entry.cluster;
         let renamed = before.labels != cluster.labels || before.cluster_id != cluster.cluster_id;
         let steered = renamed || before.taints != cluster.taints;
         self.beats += u64::from(before.stamp != cluster.stamp);
-        let changed = entry.observe(cluster, now, &policy.taint_key, &policy.health);
+        let changed = entry.observe(cluster, source, now, &policy.taint_key, &policy.health);
         if changed {
             actions.push(entry.verdict_notice(now, &policy.health));
         }

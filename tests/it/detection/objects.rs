@@ -70,20 +70,47 @@ fn nothing_is_written_on_an_object_that_cannot_be_read() {
 }
 
 #[test]
+fn the_answer_to_a_write_does_not_mend_what_was_garbled_since() {
+    let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
+    stage.beats(&["a", "b"], s(10), 2);
+    stage.api.change_cluster(&key("a"), |cluster| _ = cluster.labels.insert("x".into(), String::new()));
+    let answer = stage.api.read(&Target::Taints(key("a"))).expect("stored");
+    garble(&mut stage, "a", true);
+    stage.tell(answer);
+    stage.beats(&["b"], s(10), 6);
+    assert_eq!((stage.verdict("a"), stage.snapshot().undecodable.len()), (Verdict::Ready, 1));
+}
+
+#[test]
+fn a_beat_that_our_own_read_found_makes_no_witness() {
+    let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
+    stage.beats(&["a", "b"], s(10), 2);
+    // The watch is dead, and nobody has noticed.
+    for seconds in [11, 8, 8, 8] {
+        stage.run(s(seconds));
+        stage.api.change_cluster(&key("b"), |cluster| cluster.stamp = Some(format!("{:?}", cluster.stamp)));
+        let answer = stage.api.read(&Target::Taints(key("b"))).expect("stored");
+        stage.tell(answer);
+    }
+    assert_eq!((stage.verdict("a"), stage.verdict("b")), (Verdict::Suspected, Verdict::Ready));
+    assert_eq!(stage.taint("a"), None);
+}
+
+#[test]
 fn the_answer_to_a_write_does_not_raise_the_dead() {
     let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
     stage.beats(&["a", "b"], s(10), 2);
     // What a write of ours found arrives after the watch said that the object is gone.
     let answer = stage.api.read(&Target::Taints(key("a"))).expect("stored");
-    let node_answer = stage.api.read(&Target::Node("a".into())).expect("stored");
+    let node_answer = stage.api.read(&Target::Node("b".into())).expect("stored");
     let event = stage.api.delete_cluster(&key("a"));
     stage.watch(event);
-    stage.tell(Event::NodeDeleted("a".into()));
+    stage.tell(Event::NodeDeleted("b".into()));
     stage.tell(answer.clone());
     stage.tell(node_answer);
-    stage.tell(Event::Tick);
+    stage.run(s(2));
     assert_eq!(stage.snapshot().clusters.len(), 1);
-    assert_eq!(stage.snapshot().nodes.len(), 1);
+    assert_eq!(stage.snapshot().nodes.len(), 0, "one was deleted, and the other's cluster");
     // Nor does it take the place of one that was created since.
     let event = stage.register("a", Some("new"), Some(10));
     stage.tell(event);

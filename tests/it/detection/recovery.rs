@@ -1,5 +1,6 @@
 //! The way back: how many beats it takes, and what a restart remembers.
 
+use sheetanchor::domain::cluster::Cluster;
 use sheetanchor::domain::health::Verdict;
 use sheetanchor::domain::taint::{Fault, UNSCHEDULABLE_KEY};
 use sheetanchor::state::action::Event;
@@ -146,6 +147,39 @@ fn a_taint_found_at_a_start_says_that_the_cluster_has_reported() {
     assert_eq!((stage.verdict("a"), stage.taint("a")), (Verdict::Lost, Some(Fault::ClusterStatusUnknown)));
     stage.beats(&["a", "b"], s(10), 1);
     assert_eq!((stage.verdict("a"), stage.taint("a")), (Verdict::Recovering, Some(Fault::ClusterStatusUnknown)));
+}
+
+#[test]
+fn a_verdict_that_was_taken_over_follows_the_taint() {
+    let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
+    let carry = |fault: Fault| move |cluster: &mut Cluster| cluster.taints = vec![fault.taint(UNSCHEDULABLE_KEY)];
+    stage.api.change_cluster(&key("a"), carry(Fault::ManagedClusterNotReady));
+    stage.restart();
+    stage.open();
+    assert_eq!(stage.verdict("a"), Verdict::NotReady);
+    stage.change("a", carry(Fault::ClusterStatusUnknown));
+    stage.run(s(1));
+    assert_eq!((stage.verdict("a"), stage.taint("a")), (Verdict::Lost, Some(Fault::ClusterStatusUnknown)));
+}
+
+#[test]
+fn a_taint_that_comes_anew_starts_the_recovery_again() {
+    let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
+    stage.beats(&["b"], s(10), 4);
+    stage.tell(Event::Leading(false));
+    stage.beats(&["a", "b"], s(10), 2);
+    assert_eq!(stage.verdict("a"), Verdict::Recovering, "1 of 2");
+    // To another leader it was NotReady, which the last of those beats said.
+    stage.change("a", |cluster| cluster.taints = vec![Fault::ManagedClusterNotReady.taint(UNSCHEDULABLE_KEY)]);
+    stage.tell(Event::Leading(true));
+    // It is the second loss of the day: the first beat begins, and four more are needed.
+    let recovering = [Verdict::Recovering; 4];
+    for verdict in recovering.into_iter().chain([Verdict::Ready]) {
+        stage.beats(&["a", "b"], s(10), 1);
+        stage.run(ms(50));
+        assert_eq!(stage.verdict("a"), verdict);
+    }
+    assert_eq!(stage.taint("a"), None);
 }
 
 #[test]

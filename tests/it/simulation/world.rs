@@ -324,7 +324,8 @@ impl World {
 
     fn read_back(&mut self, replica: usize, life: u32, target: Target) {
         let read = if self.up { self.api.read(&target) } else { None };
-        let events = read.into_iter().chain([Event::Wrote(target, Outcome::Conflict)]).collect();
+        let outcome = if read.is_some() { Outcome::Conflict } else { Outcome::Failed };
+        let events = read.into_iter().chain([Event::Wrote(target, outcome)]).collect();
         let wait = ms(self.random.u64(1..80));
         self.later(wait, Happening::Answer { replica, life, events });
     }
