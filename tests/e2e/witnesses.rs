@@ -58,7 +58,7 @@ async fn brake_holds(scene: &mut Scene, silent: &[&str], rule: &str, restart: bo
     assert_eq!(passed, FLEET, "{rejected:?}");
     let record = brake_record(scene).await;
     assert_eq!((record["state"].as_str(), record["rule"].as_str()), (Some("on"), Some(rule)), "{record}");
-    assert!(record["clusters"].as_str().unwrap().contains("fleet/eu-1"), "{record}");
+    assert!(record["who"].as_str().unwrap().contains("fleet/eu-1"), "{record}");
 
     join_all(silent.iter().map(|name| scene.member(name).resume())).await;
     until_brake(scene, "off").await;
