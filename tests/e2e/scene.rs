@@ -36,6 +36,13 @@ impl Scene {
 
     /// As [`Scene::start`], with members like `member`.
     pub(crate) async fn start_with(names: &[&str], member: &MemberOptions, extra_args: &[&str]) -> Self {
+        let extra_args = extra_args.iter().map(|arg| (*arg).to_owned()).collect();
+        let options = SheetanchorOptions { extra_args, ..SheetanchorOptions::default() };
+        Self::start_as(names, member, options).await
+    }
+
+    /// As [`Scene::start_with`], with a replica like `options`.
+    pub(crate) async fn start_as(names: &[&str], member: &MemberOptions, options: SheetanchorOptions) -> Self {
         let control_plane = ControlPlane::start(Options::default()).await;
         let client = control_plane.client();
         let mut members = BTreeMap::new();
@@ -45,8 +52,6 @@ impl Scene {
             add_virtual_node(&client, name, &[("sheetanchor.dev/cluster", &format!("{FLEET}.{name}"))]).await;
             members.insert((*name).to_owned(), member);
         }
-        let extra_args = extra_args.iter().map(|arg| (*arg).to_owned()).collect();
-        let options = SheetanchorOptions { extra_args, ..SheetanchorOptions::default() };
         let sheetanchor = Sheetanchor::start(&control_plane, options).await;
         Self { control_plane, client, members, sheetanchor }
     }
