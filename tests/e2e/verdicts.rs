@@ -19,9 +19,10 @@ async fn an_agent_that_twice_says_not_ready_is_believed() {
     // Once is not enough, however often.
     member.stop().await;
     for _ in 0..3 {
-        for ready in [false, true] {
+        for (ready, role) in [(false, "spare"), (true, "active")] {
             member.set_ready(ready).await;
             member.beat().await;
+            until_judged(&scene, role).await;
         }
     }
     member.resume().await;
@@ -58,6 +59,16 @@ async fn an_agent_that_twice_says_not_ready_is_believed() {
     until_node(&scene, "eu-1", &[]).await;
     scene.until_event("eu-1", "ClusterRecovering").await;
     scene.until_event("eu-1", "ClusterReady").await;
+}
+
+/// Waits until eu-1 was judged with its last beat: what changes later is out, and nodes are mapped
+/// anew, as a new role demands, only together with a look at all clusters.
+async fn until_judged(scene: &Scene, role: &str) {
+    let patch = json!({"metadata": {"labels": {"sheetanchor.dev/role": role}}});
+    let api = managed_clusters(&scene.client, FLEET);
+    api.patch("eu-1", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    eventually("the role to be known", PATIENCE, async || (scene.cluster("eu-1").await?["role"] == role).then_some(()))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
