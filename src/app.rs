@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
@@ -25,17 +24,16 @@ use crate::control::leader::{Candidate, LeaderConfig, Leadership, identity};
 use crate::control::monitor::Monitor;
 use crate::control::tainter::Tainter;
 use crate::control::watch;
-use crate::domain::lease::Timing;
+use crate::domain::election::Timing;
 use crate::metrics::Metrics;
-use crate::serve::admin::{self, Admin, DoorCounters, LeaderView};
+use crate::serve::admin::{self, Admin, LeaderView};
 use crate::serve::admission::{self, AdmissionPolicy};
-use crate::serve::counters::ConnectionCounters;
+use crate::serve::counters::{ConnectionCounters, DoorCounters};
 use crate::serve::extender;
-use crate::serve::guardrails::{Guardrails, enclose};
+use crate::serve::guardrails::{Guardrails, with_fallbacks};
 use crate::serve::limits::{BODY_BYTES_MAX, ConnectionLimits, RequestLimits, SCHEDULER_BODY_BYTES_MAX};
 use crate::serve::probes::{self, Check, Readiness};
 use crate::serve::{http, tls};
-use crate::state::action::Event;
 use crate::state::index::Index;
 use crate::state::policy::Policy;
 use crate::state::snapshot::{Snapshot, Snapshots};
@@ -46,8 +44,6 @@ const EVENT_QUEUE: usize = 16_384;
 const WRITE_QUEUE: usize = 1_024;
 /// Notices between the monitor and the Events' writer. More are dropped and counted.
 const NOTICE_QUEUE: usize = 1_024;
-/// The wait between two tries to read the brake's record at start.
-const RECORD_RETRY: Duration = Duration::from_secs(2);
 
 /// What is made before the first task starts, each with its own reason to fail.
 struct Parts {
@@ -153,7 +149,7 @@ async fn prepare(args: ServeArgs) -> anyhow::Result<Parts> {
     Ok(Parts {
         snapshots: Snapshots::new(Snapshot::empty(clock::now(), Arc::clone(&policy))),
         metrics: Arc::new(metrics),
-        readiness: Readiness::new(),
+        readiness: Readiness::default(),
         args,
         policy,
         connections,
@@ -183,11 +179,12 @@ async fn listen(flags: &str, address: SocketAddr) -> anyhow::Result<TcpListener>
 }
 
 fn start(parts: Parts, tasks: &mut Tasks) -> anyhow::Result<()> {
-    let watching = Client::try_from(parts.hub.clone()).context("cannot set up the hub's client")?;
-    // A write that is repeated later was decided on what is no longer true.
-    let mut once = parts.hub.clone();
-    once.default_retry = false;
-    let writing = Client::try_from(once)?;
+    // No client repeats a call by itself: a write that comes late was decided on what is no longer
+    // true, and a list that waits in silence, perhaps for minutes, leaves us blind as long.
+    let mut no_retry = parts.hub.clone();
+    no_retry.default_retry = false;
+    let client = || Client::try_from(no_retry.clone()).context("cannot set up the hub's client");
+    let (watching, writing) = (client()?, client()?);
     let candidate = Candidate::new(parts.leader.client(parts.hub.clone())?, parts.leader.clone());
     let leadership = if parts.args.leader_elect { candidate.leadership() } else { Leadership::always() };
     let (events, event_queue) = mpsc::channel(EVENT_QUEUE);
@@ -195,9 +192,14 @@ fn start(parts: Parts, tasks: &mut Tasks) -> anyhow::Result<()> {
     let (notices, notice_queue) = mpsc::channel(NOTICE_QUEUE);
 
     let labels = parts.policy.node_labels.clone();
-    let report = |check| report(&parts.readiness, check);
-    tasks.run("cluster watch", watch::clusters(watching.clone(), events.clone(), report(Check::ManagedClusters)));
-    tasks.run("node watch", watch::nodes(watching, labels, events.clone(), report(Check::Nodes)));
+    tasks.run(
+        "cluster watch",
+        watch::clusters(watching.clone(), events.clone(), readiness_report(&parts.readiness, Check::ManagedClusters)),
+    );
+    tasks.run(
+        "node watch",
+        watch::nodes(watching, labels, events.clone(), readiness_report(&parts.readiness, Check::Nodes)),
+    );
 
     let readiness = parts.readiness.clone();
     let monitor = Monitor {
@@ -214,10 +216,14 @@ fn start(parts: Parts, tasks: &mut Tasks) -> anyhow::Result<()> {
 
     let namespace = &parts.args.leader_elect_resource_namespace;
     let brake = BrakeStore::new(writing.clone(), namespace);
-    tasks.run("brake record", read_brake_record(brake.clone(), events.clone()));
+    let announcing = brake.clone().announce(events.clone());
+    tasks.run("brake record", async {
+        announcing.await;
+        pending().await
+    });
     let metrics = Arc::clone(&parts.metrics);
-    let teller = EventWriter::new(writing.clone(), leadership.clone(), namespace, &parts.identity, metrics);
-    tasks.run("events", teller.run(notice_queue));
+    let event_writer = EventWriter::new(writing.clone(), leadership.clone(), namespace, &parts.identity, metrics);
+    tasks.run("events", event_writer.run(notice_queue));
     let tainter = Tainter {
         client: writing,
         leadership: leadership.clone(),
@@ -227,55 +233,34 @@ fn start(parts: Parts, tasks: &mut Tasks) -> anyhow::Result<()> {
         events,
         metrics: Arc::clone(&parts.metrics),
     };
-    // The Lease is given back only when nothing is written any more.
-    let (stop, written) = (tasks.stop.clone(), CancellationToken::new());
-    let written_guard = written.clone().drop_guard();
+    // The Lease is given back only when nothing is being written any more.
+    let (stop, writes_ended) = (tasks.stop.clone(), CancellationToken::new());
+    let ended = writes_ended.clone().drop_guard();
     tasks.run_to_its_end("tainter", async move {
-        stop.run_until_cancelled(tainter.run(write_queue)).await;
-        drop(written_guard);
+        tainter.run(write_queue, stop).await;
+        drop(ended);
     });
     if parts.args.leader_elect {
-        tasks.run_to_its_end("leader election", candidate.run(written));
+        tasks.run_to_its_end("leader election", candidate.run(writes_ended));
     }
     open_doors(parts, leadership, tasks)
 }
 
 /// Tells `/readyz` about a watch, until its first list is in.
-fn report(readiness: &Readiness, check: Check) -> watch::Report {
+fn readiness_report(readiness: &Readiness, check: Check) -> watch::Report {
     let readiness = readiness.clone();
     Box::new(move |result| readiness.set(check, result))
-}
-
-/// Reads what an earlier leader knew of the brake, however long the API server needs.
-async fn read_brake_record(brake: BrakeStore, events: mpsc::Sender<Event>) {
-    let mut warned = false;
-    loop {
-        match brake.load().await {
-            Ok(clusters) => {
-                // The monitor is gone only when the process ends.
-                let _ = events.send(Event::BrakeFound(clusters)).await;
-                return pending().await;
-            }
-            Err(error) if !warned => {
-                tracing::warn!(%error, "cannot read the brake's record, retrying");
-                warned = true;
-            }
-            Err(_) => {}
-        }
-        tokio::time::sleep(RECORD_RETRY).await;
-    }
 }
 
 fn open_doors(parts: Parts, leadership: Leadership, tasks: &mut Tasks) -> anyhow::Result<()> {
     let Parts { args, metrics, connections, doors, readiness, snapshots, listeners, tls, .. } = parts;
     let guardrails = Guardrails::new(RequestLimits::default());
-    let observer = Arc::new(doors);
-    let scheduler = extender::Door::new(snapshots.clone(), observer.clone()).router();
+    let scheduler = extender::Door::new(snapshots.clone(), doors.clone()).router();
     let policy = AdmissionPolicy { binding: args.binding_policy, guard: args.subscription_guard };
-    let webhook = admission::Door::new(snapshots.clone(), policy, observer).router();
+    let webhook = admission::Door::new(snapshots.clone(), policy, doors).router();
     let secure = Router::new()
-        .merge(guardrails.around(scheduler, SCHEDULER_BODY_BYTES_MAX))
-        .merge(guardrails.around(webhook, BODY_BYTES_MAX))
+        .merge(guardrails.with_limits(scheduler, SCHEDULER_BODY_BYTES_MAX))
+        .merge(guardrails.with_limits(webhook, BODY_BYTES_MAX))
         .merge(probes::router(readiness));
     let leader = move |now| LeaderView {
         holder: leadership.holder(),
@@ -287,7 +272,7 @@ fn open_doors(parts: Parts, leadership: Leadership, tasks: &mut Tasks) -> anyhow
     let stop = &tasks.stop.clone();
     let mut open = |name, listener: TcpListener, tls, app| -> anyhow::Result<()> {
         tracing::info!(door = name, address = %listener.local_addr()?, "listening");
-        let serving = http::serve(listener, tls, enclose(app), limits, connections.clone(), stop.clone());
+        let serving = http::serve(listener, tls, with_fallbacks(app), limits, connections.clone(), stop.clone());
         tasks.run_to_its_end(name, serving);
         Ok(())
     };

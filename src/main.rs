@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use sheetanchor::config::{self, Command, ServeArgs};
+use sheetanchor::control::error_line::error_line;
 use sheetanchor::{app, telemetry};
 
 #[tokio::main]
@@ -14,7 +15,7 @@ async fn main() -> ExitCode {
     let Command::Serve(args) = cli.command;
     match serve(*args).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => say(&format!("error: {}\n", one_line(&error)), 1),
+        Err(error) => say(&format!("error: {}\n", error_line(error.as_ref())), 1),
     }
 }
 
@@ -32,15 +33,4 @@ fn say(text: &str, code: u8) -> ExitCode {
         eprint!("{text}");
     }
     ExitCode::from(code)
-}
-
-/// An error and its causes, each said once.
-fn one_line(error: &anyhow::Error) -> String {
-    let mut line = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !line.contains(&cause) {
-            line = format!("{line}: {cause}");
-        }
-    }
-    line.replace('\n', " ")
 }

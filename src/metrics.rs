@@ -116,15 +116,15 @@ impl Metrics {
     /// Counts a write.
     pub fn wrote(&self, target: &Target, outcome: Outcome) {
         let target = match target {
-            Target::Taints(_) => "taints",
-            Target::Condition(_) => "condition",
-            Target::Node(_) => "node",
-            Target::Brake => "brake",
+            Target::Taints(_) => "Taints",
+            Target::Condition(_) => "Condition",
+            Target::Node(_) => "Node",
+            Target::Brake => "Brake",
         };
         let outcome = match outcome {
-            Outcome::Stored => "stored",
-            Outcome::Conflict => "conflict",
-            Outcome::Failed => "failed",
+            Outcome::Stored => "Stored",
+            Outcome::Conflict => "Conflict",
+            Outcome::Failed => "Failed",
         };
         self.writes.get_or_create(&ByWrite { target: Word(target), outcome: Word(outcome) }).inc();
     }

@@ -8,7 +8,6 @@
 
 mod leadership;
 
-use std::error::Error as _;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
@@ -23,8 +22,10 @@ use tracing::{debug, info, warn};
 pub use leadership::Leadership;
 
 use crate::clock;
-use crate::domain::lease::{Claim, Election, Loss, Miss, Record, Step, Timing};
+use crate::domain::election::{Claim, Election, Loss, Miss, Record, Step, Timing};
 use crate::wire::lease as wire;
+
+use super::error_line::error_line;
 
 /// Giving the Lease back may delay the exit by this much; the others then wait for its expiry.
 const RELEASE_LIMIT: Duration = Duration::from_secs(2);
@@ -94,8 +95,8 @@ pub struct Candidate {
     known: Lease,
     /// We have sent a write: the Lease may name us, even if no answer said so.
     claimed: bool,
-    /// The trouble of this state has been logged.
-    warned: bool,
+    /// The call that fails, once that has been logged.
+    trouble: Option<Call>,
     jitter: u64,
 }
 
@@ -108,7 +109,7 @@ impl Candidate {
             leadership: Leadership::none(),
             known: wire::absent(&config.name),
             claimed: false,
-            warned: false,
+            trouble: None,
             jitter: random(),
             config,
         }
@@ -152,9 +153,9 @@ impl Candidate {
                 self.known = lease.unwrap_or_else(|| wire::absent(&self.config.name));
                 let retry = self.retry();
                 self.election.saw(record, clock::now(), retry);
-                self.answered();
+                self.answered(Call::Read);
             }
-            Err(error) => self.failed(&error, Miss::Failed),
+            Err(error) => self.failed(Call::Read, &error, Miss::Failed),
         }
     }
 
@@ -182,20 +183,20 @@ impl Candidate {
                     if !led {
                         self.acquired();
                     }
-                    self.answered();
+                    self.answered(Call::Write);
                 } else {
-                    self.failed(&CallError::Late, Miss::Failed);
+                    self.failed(Call::Write, &CallError::Late, Miss::Failed);
                 }
             }
             Err(error) => {
                 let miss = error.miss(claim);
-                self.failed(&error, miss);
+                self.failed(Call::Write, &error, miss);
             }
         }
     }
 
     fn acquired(&mut self) {
-        self.warned = false;
+        self.trouble = None;
         let transitions = self.election.term().map(|term| term.transitions);
         info!(identity = %self.config.identity, transitions, "leadership acquired");
     }
@@ -203,29 +204,36 @@ impl Candidate {
     fn step_down(&mut self, loss: &Loss) {
         self.leadership.set_term(None);
         if self.election.term().is_some() {
-            self.warned = false;
+            self.trouble = None;
             info!(identity = %self.config.identity, reason = %loss, "leadership lost");
         }
         self.election.stepped_down(clock::now());
     }
 
-    fn answered(&mut self) {
-        self.warned = false;
-        self.leadership.set_trouble(None);
+    fn answered(&mut self, call: Call) {
+        // A Lease that can be read but not written fails at every other call, and is one trouble.
+        let settled =
+            self.trouble <= Some(call) || self.election.holder().is_some_and(|holder| holder != self.config.identity);
+        if settled {
+            self.trouble = None;
+            self.leadership.set_trouble(None);
+        }
         if self.leadership.set_holder(self.election.holder()) {
             info!(holder = self.election.holder(), "holder of the Lease changed");
         }
     }
 
-    fn failed(&mut self, error: &CallError, miss: Miss) {
+    fn failed(&mut self, call: Call, error: &CallError, miss: Miss) {
         let retry = self.retry();
         self.election.missed(miss, clock::now(), retry);
         if miss == Miss::Conflict {
-            debug!(error = %error.line(), "Lease changed under a write");
+            debug!(error = %error_line(error), "Lease changed under a write");
             return;
         }
-        let line = error.line();
-        if !std::mem::replace(&mut self.warned, true) {
+        let line = error_line(error);
+        let known = self.trouble;
+        self.trouble = known.max(Some(call));
+        if known.is_none() {
             let leading = self.election.term().is_some();
             let (namespace, name) = (&self.config.namespace, &self.config.name);
             warn!(error = %line, leading, %namespace, %name, "cannot reach the Lease, will keep trying");
@@ -279,6 +287,13 @@ impl Drop for Candidate {
     }
 }
 
+/// The two kinds of calls. A write that is answered says that a read would be as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Call {
+    Read,
+    Write,
+}
+
 /// Why a call brought nothing to build on.
 #[derive(Debug, Error)]
 enum CallError {
@@ -288,8 +303,8 @@ enum CallError {
     Late,
     #[error("the answer carries no resourceVersion")]
     Versionless,
-    #[error(transparent)]
-    Api(kube::Error),
+    #[error("{0}")]
+    Api(#[source] kube::Error),
 }
 
 impl CallError {
@@ -302,22 +317,6 @@ impl CallError {
             }
             _ => Miss::Failed,
         }
-    }
-
-    /// All that is known, in one line.
-    fn line(&self) -> String {
-        if let Self::Api(kube::Error::Api(status)) = self {
-            return format!("{} ({} {})", status.message, status.code, status.reason);
-        }
-        let (mut line, mut source) = (self.to_string(), self.source());
-        while let Some(cause) = source {
-            let cause_line = cause.to_string();
-            if !line.ends_with(&cause_line) {
-                line = format!("{line}: {cause_line}");
-            }
-            source = cause.source();
-        }
-        line
     }
 }
 

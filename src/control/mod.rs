@@ -1,6 +1,7 @@
 //! What watches and what writes. One owner per effect.
 
 pub mod brake_record;
+pub mod error_line;
 pub mod events;
 pub mod leader;
 pub mod monitor;

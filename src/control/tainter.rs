@@ -1,10 +1,10 @@
 //! Makes the index's writes: taints and conditions on ManagedClusters, mirrors on Nodes, the
-//! brake's record. Nobody else in this program writes them.
+//! brake's record. Nobody else in this program writes them; Events and the Lease have writers of
+//! their own.
 //!
 //! Invariant `one_writer`: nothing is sent unless we lead, every write carries the resourceVersion
 //! it was decided on, and none outlives the leadership it was sent under.
 
-use std::future::Future;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -13,15 +13,18 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::Value;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::domain::cluster::{Cluster, ClusterKey};
 use crate::metrics::Metrics;
 use crate::state::action::{Event, Outcome, Target, Write};
-use crate::wire::managed_cluster::{ManagedCluster, Pen, conditions_patch, taints_patch};
+use crate::wire::managed_cluster::{ManagedCluster, conditions_patch, taints_patch};
 use crate::wire::node::{NodeObject, mirror_patch};
+use crate::wire::taint::Pen;
 
 use super::brake_record::BrakeStore;
+use super::error_line::error_line;
 use super::leader::Leadership;
 
 /// Writes under way at once: enough that a hundred clusters lost together are tainted within a
@@ -31,7 +34,7 @@ const CONCURRENCY: usize = 16;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Who we say we are in `managedFields`.
-pub const FIELD_MANAGER: &str = "sheetanchor";
+const FIELD_MANAGER: &str = "sheetanchor";
 
 /// The one writer.
 pub struct Tainter {
@@ -52,9 +55,10 @@ pub struct Tainter {
 }
 
 impl Tainter {
-    /// Makes the writes of the queue until it closes.
-    pub async fn run(self, writes: mpsc::Receiver<Write>) {
+    /// Makes the writes of the queue until `stop`, then waits for those that were sent.
+    pub async fn run(self, writes: mpsc::Receiver<Write>, stop: CancellationToken) {
         let writes = stream::unfold(writes, async |mut writes| Some((writes.recv().await?, writes)));
+        let writes = writes.take_until(stop.cancelled_owned());
         writes.for_each_concurrent(CONCURRENCY, |write| self.make(write)).await;
     }
 
@@ -108,15 +112,17 @@ impl Tainter {
     /// A write was refused: 409 means that we decided on an old version, so read the new one.
     async fn failed(&self, target: &Target, error: &kube::Error, deadline: Instant) -> Outcome {
         if !matches!(error, kube::Error::Api(status) if status.code == 409) {
-            tracing::warn!(?target, %error, "write failed");
+            tracing::warn!(?target, error = error_line(error), "write failed");
             return Outcome::Failed;
         }
-        // Without anything newer to decide on, the next try would meet the same refusal at once.
-        let Ok(Some(event)) = tokio::time::timeout_at(deadline.into(), self.read(target)).await else {
-            return Outcome::Failed;
-        };
-        self.report(event).await;
-        Outcome::Conflict
+        match tokio::time::timeout_at(deadline.into(), self.read(target)).await {
+            Ok(Some(event)) => {
+                self.report(event).await;
+                Outcome::Conflict
+            }
+            // Nothing newer to decide on: deciding at once would only send the same again.
+            _ => Outcome::Failed,
+        }
     }
 
     async fn read(&self, target: &Target) -> Option<Event> {
@@ -141,12 +147,9 @@ impl Tainter {
         Api::all(self.client.clone())
     }
 
-    fn report(&self, event: Event) -> impl Future<Output = ()> {
-        let sent = self.events.send(event);
-        async move {
-            // The monitor is gone only when the process ends.
-            let _ = sent.await;
-        }
+    async fn report(&self, event: Event) {
+        // The monitor is gone only when the process ends.
+        let _ = self.events.send(event).await;
     }
 }
 

@@ -21,11 +21,14 @@ use crate::state::snapshot::Undecodable;
 use crate::wire::managed_cluster::{self, ManagedCluster};
 use crate::wire::node::NodeObject;
 
+use super::error_line::error_line;
+
 /// The API server closes each watch after this many seconds, and we open the next. A watch that
 /// died without a word is noticed a few seconds later, instead of after the default five minutes.
 const WATCH_SECONDS: u32 = 30;
 /// First and longest wait before a broken watch is opened again. Short, because blind time delays every verdict.
-const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+const LONGEST_RETRY: Duration = Duration::from_secs(5);
 
 /// One step of a watch.
 enum Step<K> {
@@ -78,10 +81,13 @@ async fn watch<K>(
 ) where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let retry =
-        ExponentialBuilder::new().with_min_delay(RETRY.0).with_max_delay(RETRY.1).with_jitter().without_max_times();
+    let retry = ExponentialBuilder::new()
+        .with_min_delay(FIRST_RETRY)
+        .with_max_delay(LONGEST_RETRY)
+        .with_jitter()
+        .without_max_times();
     let mut waits = retry.build();
-    let mut serving = None;
+    let (mut listed_once, mut told) = (false, false);
     loop {
         let mut stream = pin!(watcher(api.clone(), watcher::Config::default().timeout(WATCH_SECONDS)));
         let mut listed = Vec::new();
@@ -98,15 +104,15 @@ async fn watch<K>(
                 Some(Ok(watcher::Event::InitDone)) => Step::Listed(std::mem::take(&mut listed)),
                 Some(Ok(watcher::Event::Apply(object))) => Step::Applied(object),
                 Some(Ok(watcher::Event::Delete(object))) => Step::Deleted(object),
-                Some(Err(error)) => break one_line(&error),
+                Some(Err(error)) => break error_line(&error),
                 None => break "the watch ended".to_owned(),
             };
             if matches!(step, Step::Listed(_)) {
                 waits = retry.build();
-                if serving != Some(true) {
+                if told || !listed_once {
                     tracing::info!(resource, "watching");
                 }
-                serving = Some(true);
+                (listed_once, told) = (true, false);
                 report(Ok(()));
             }
             let Some(event) = event(step) else { continue };
@@ -114,33 +120,19 @@ async fn watch<K>(
                 return;
             }
         };
-        if serving != Some(false) {
+        if !told {
             tracing::warn!(resource, %error, "watch broke, retrying");
         }
+        told = true;
         // A fleet that was seen once is served on: what is known is better than nothing.
-        if serving != Some(true) {
+        if !listed_once {
             report(Err(format!("cannot list {resource}: {error}")));
         }
-        serving = Some(false);
         if let Some(event) = event(Step::Broke)
             && events.send(event).await.is_err()
         {
             return;
         }
-        tokio::time::sleep(waits.next().unwrap_or(RETRY.1)).await;
+        tokio::time::sleep(waits.next().unwrap_or(LONGEST_RETRY)).await;
     }
-}
-
-/// An error and its causes in one line, each said once.
-fn one_line(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !line.contains(&text) {
-            line = format!("{line}: {text}");
-        }
-        cause = error.source();
-    }
-    line.replace('\n', " ")
 }

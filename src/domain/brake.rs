@@ -84,7 +84,7 @@ pub fn newly_not_ready(health: &Health, now: Moment) -> bool {
     health.not_ready_since().is_some() && !stale && !newly_silent(health, now)
 }
 
-/// Decides whether the brake is on: the rule of the reference model `brake-model.py`.
+/// Decides whether the brake is on: the rule of the reference model `tests/data/brake-model.py`.
 ///
 /// Clusters that never reported count for nothing.
 pub fn assess<'a>(

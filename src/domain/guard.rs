@@ -5,8 +5,8 @@
 //! It chooses no targets and records nothing: the same two placements and the same fleet always
 //! give the same result, and a placement that it made, it leaves alone.
 //!
-//! Invariant: a placement that had a cluster keeps one, and no healthy cluster goes out that was
-//! there before the write.
+//! Invariant: a placement that had a cluster keeps one, and the guard itself takes out only what
+//! the same write added.
 
 mod exchange;
 #[cfg(test)]
@@ -142,9 +142,10 @@ impl<F: Fleet> Guard<'_, F> {
         if new.clusters.is_empty() {
             return if facts.may_be_empty { Ruling::Pass } else { Ruling::Amend(self.refill(old)) };
         }
-        match self.mode {
-            GuardMode::Full if old.spec_hash == new.spec_hash => self.keep_dropped(old, new, facts),
-            GuardMode::Full | GuardMode::NeverEmpty | GuardMode::Off => Ruling::Pass,
+        if self.mode == GuardMode::Full && old.spec_hash == new.spec_hash {
+            self.keep_dropped(old, new, facts)
+        } else {
+            Ruling::Pass
         }
     }
 
@@ -196,7 +197,10 @@ impl<F: Fleet> Guard<'_, F> {
         let out = match (facts.dividing, facts.by_sub_group) {
             (true, _) => exchange.by_replicas(),
             (false, true) => exchange.one_for_one(),
-            (false, false) => exchange.independent(),
+            (false, false) => {
+                exchange.restore();
+                BTreeSet::new()
+            }
         };
         let kept = kept
             .iter()

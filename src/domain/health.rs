@@ -23,7 +23,8 @@ const RECOVERY_BEATS: u32 = 2;
 /// The losses after which that number stops doubling: 2 × 2³ = 16 beats.
 const COUNTED_LOSSES: usize = 4;
 /// A cluster cannot declare a period outside these bounds.
-const PERIOD_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
+const SHORTEST_PERIOD: Duration = Duration::from_secs(1);
+const LONGEST_PERIOD: Duration = Duration::from_secs(3600);
 
 /// What we conclude about a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -84,7 +85,7 @@ impl HealthPolicy {
     fn period(&self, declared_seconds: Option<i64>) -> Duration {
         match declared_seconds {
             Some(seconds) if seconds > 0 => {
-                Duration::from_secs(seconds.unsigned_abs()).clamp(PERIOD_BOUNDS.0, PERIOD_BOUNDS.1)
+                Duration::from_secs(seconds.unsigned_abs()).clamp(SHORTEST_PERIOD, LONGEST_PERIOD)
             }
             _ => self.default_period,
         }
@@ -157,7 +158,6 @@ impl Health {
         };
         if let Some(fault) = carried {
             health.adopt(now, fault);
-            health.losses.push(now);
         }
         health
     }
@@ -176,11 +176,17 @@ impl Health {
             Fault::ManagedClusterNotReady => Verdict::NotReady,
             Fault::ClusterStatusNeverUpdated => Verdict::NeverReported,
         };
+        let same_incident = self.adopted;
         self.enter(now, verdict);
         self.fault = Some(fault);
         self.adopted = true;
-        // Whoever called it Lost or NotReady had seen it beat.
-        self.reported |= fault != Fault::ClusterStatusNeverUpdated;
+        if fault != Fault::ClusterStatusNeverUpdated {
+            // Whoever called it Lost or NotReady had seen it beat.
+            self.reported = true;
+            if !same_incident {
+                self.count_loss(now);
+            }
+        }
         true
     }
 
@@ -238,6 +244,10 @@ impl Health {
         }
         let past_limit = age > self.limit(policy);
         let may_fall = !braked && now >= self.reprieve;
+        if past_limit && may_fall && self.standing == Verdict::Lost && !self.inherited() {
+            // The leader was a little faster than we, who have now seen the same silence to its limit.
+            self.adopted = false;
+        }
         match self.standing {
             Verdict::Lost | Verdict::NeverReported | Verdict::Suspected => {}
             _ if past_limit && may_fall => {
@@ -280,6 +290,11 @@ impl Health {
     /// Since when it stands so.
     pub fn since(&self) -> Moment {
         self.since
+    }
+
+    /// Whether its verdict is another's, whose taint we found.
+    pub fn adopted(&self) -> bool {
+        self.adopted
     }
 
     /// Whether its verdict was there when we first saw the cluster: how old it is, nobody knows.
@@ -362,12 +377,16 @@ impl Health {
         });
         // A NotReady cluster that then falls silent is still in the same incident.
         if verdict != Verdict::NeverReported && self.standing != Verdict::NotReady {
-            if self.losses.len() == COUNTED_LOSSES {
-                self.losses.remove(0);
-            }
-            self.losses.push(now);
+            self.count_loss(now);
         }
         self.enter(now, verdict);
+    }
+
+    fn count_loss(&mut self, now: Moment) {
+        if self.losses.len() == COUNTED_LOSSES {
+            self.losses.remove(0);
+        }
+        self.losses.push(now);
     }
 
     fn enter(&mut self, now: Moment, verdict: Verdict) {

@@ -7,9 +7,9 @@
 pub mod binding;
 pub mod brake;
 pub mod cluster;
+pub mod election;
 pub mod guard;
 pub mod health;
-pub mod lease;
 pub mod node;
 pub mod placement;
 pub mod selector;

@@ -8,86 +8,16 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use http::header::CONTENT_TYPE;
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 
 use crate::clock;
 use crate::domain::cluster::ClusterKey;
-use crate::domain::placement::ClusterView;
-use crate::metrics::{Metrics, Word};
+use crate::domain::placement::{ClusterView, Steering};
+use crate::metrics::Metrics;
 use crate::state::snapshot::{NodeHome, Snapshot, Snapshots};
-
-use super::admission::{self, AdmissionOutcome};
-use super::extender::{self, Outcome, Verb};
 
 /// The type that Prometheus asks for.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByVerb {
-    verb: Word,
-    outcome: Word,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByGrounds {
-    reason: Word,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByOutcome {
-    outcome: Word,
-}
-
-/// What the extender's and the webhook's doors were asked and answered.
-#[derive(Clone, Debug, Default)]
-pub struct DoorCounters {
-    calls: Family<ByVerb, Counter>,
-    rejections: Family<ByGrounds, Counter>,
-    reviews: Family<ByOutcome, Counter>,
-}
-
-impl DoorCounters {
-    /// Adds them to the page.
-    pub fn register(&self, registry: &mut Registry) {
-        registry.register("extender_calls", "Calls of the scheduler by verb and outcome", self.calls.clone());
-        registry.register("extender_rejected_nodes", "Nodes rejected by /filter, by reason", self.rejections.clone());
-        registry.register("admission_reviews", "Reviews asked by the API server, by outcome", self.reviews.clone());
-    }
-
-    fn count(&self, verb: Verb, outcome: &'static str) {
-        self.calls.get_or_create(&ByVerb { verb: Word(verb.as_str()), outcome: Word(outcome) }).inc();
-    }
-}
-
-impl extender::Observer for DoorCounters {
-    fn answered(&self, verb: Verb, outcome: &Outcome) {
-        self.count(verb, "answered");
-        if verb == Verb::Filter {
-            for (grounds, nodes) in &outcome.rejected {
-                let counter = self.rejections.get_or_create(&ByGrounds { reason: Word(grounds.as_str()) });
-                counter.inc_by(u64::try_from(*nodes).unwrap_or(u64::MAX));
-            }
-        }
-    }
-
-    fn refused(&self, verb: Verb) {
-        self.count(verb, "refused");
-    }
-}
-
-impl admission::Observer for DoorCounters {
-    fn answered(&self, outcome: AdmissionOutcome) {
-        self.reviews.get_or_create(&ByOutcome { outcome: Word(outcome.as_str()) }).inc();
-    }
-
-    fn refused(&self) {
-        self.reviews.get_or_create(&ByOutcome { outcome: Word("Refused") }).inc();
-    }
-}
 
 /// What is known of the leadership at one moment.
 #[derive(Clone, Debug)]
@@ -133,17 +63,20 @@ async fn page(State(metrics): State<Arc<Metrics>>) -> Response {
 }
 
 /// The fleet for people and programs. Ages are in seconds, of our own clock, without blind time.
+/// As in Kubernetes, a `reason` is a word and a `message` a sentence.
 fn fleet(snapshot: &Snapshot, leader: &LeaderView, now: Instant) -> Value {
+    let steering = snapshot.steering(now);
     let brake = snapshot.brake.as_ref().map(|brake| {
         json!({
-            "rule": brake.cause.as_str(),
-            "reason": brake.cause.to_string(),
-            "sinceSeconds": now.saturating_duration_since(brake.since).as_secs_f64(),
+            "reason": brake.cause.as_str(),
+            "message": brake.cause.to_string(),
+            "sinceSeconds": steering.now.since(brake.since).as_secs_f64(),
             "clusters": brake.clusters.iter().map(ClusterKey::as_str).collect::<Vec<_>>(),
         })
     });
     let undecodable = snapshot.undecodable.iter().map(|object| json!({"name": object.key, "error": object.error}));
-    let clusters = snapshot.clusters.iter().zip(0..).map(|(view, place)| cluster(snapshot, view, place, now));
+    let clusters = snapshot.clusters.iter().zip(nodes_by_place(snapshot));
+    let clusters = clusters.map(|(view, nodes)| cluster(&steering, view, &nodes));
     json!({
         "leader": {"holder": leader.holder, "self": leader.leads, "error": leader.error},
         "blind": snapshot.blind,
@@ -153,28 +86,44 @@ fn fleet(snapshot: &Snapshot, leader: &LeaderView, now: Instant) -> Value {
     })
 }
 
-fn cluster(snapshot: &Snapshot, view: &ClusterView, place: usize, now: Instant) -> Value {
-    let (moment, policy, health) = (snapshot.moment(now), &snapshot.policy, &view.health);
-    let mut nodes: Vec<&str> = snapshot
-        .nodes
-        .iter()
-        .filter(|(_, home)| **home == NodeHome::Cluster(place))
-        .map(|(name, _)| name.as_ref())
-        .collect();
-    nodes.sort_unstable();
+/// The names of the nodes that stand for each of the snapshot's clusters.
+fn nodes_by_place(snapshot: &Snapshot) -> Vec<Vec<&str>> {
+    let mut nodes = vec![Vec::new(); snapshot.clusters.len()];
+    for (name, home) in snapshot.nodes.iter() {
+        if let NodeHome::Cluster(place) = home
+            && let Some(nodes) = nodes.get_mut(*place)
+        {
+            nodes.push(name.as_ref());
+        }
+    }
+    for nodes in &mut nodes {
+        nodes.sort_unstable();
+    }
+    nodes
+}
+
+/// `schedulable` and `rejection` are what a pod without tolerations meets.
+fn cluster(steering: &Steering<'_>, view: &ClusterView, nodes: &[&str]) -> Value {
+    let (moment, health) = (steering.now, &view.health);
+    let rejection = steering.rejection(view, &[]);
     json!({
         "name": view.key().as_str(),
         "uid": view.cluster.uid,
         "role": if view.cluster.is_spare() { "spare" } else { "active" },
         "verdict": health.verdict().as_str(),
-        "reason": health.explain(moment, &policy.health),
-        "verdictSeconds": moment.since(health.since()).as_secs_f64(),
-        "schedulable": health.schedulable(),
+        "message": health.explain(moment, steering.health),
+        "standing": health.standing().as_str(),
+        "standingSeconds": moment.since(health.since()).as_secs_f64(),
+        "schedulable": rejection.is_none(),
+        "rejection": rejection.map(|rejection| rejection.reason),
         "silenceSeconds": health.age(moment).as_secs_f64(),
         "periodSeconds": health.period().as_secs_f64(),
-        "limitSeconds": health.limit(&policy.health).as_secs_f64(),
+        "limitSeconds": health.limit(steering.health).as_secs_f64(),
         "taints": view.cluster.taints.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "freeShare": view.cluster.free_share(),
         "nodes": nodes,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
@@ -17,7 +15,7 @@ use axum::routing::post;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
-use tokio::task::spawn_blocking;
+use prometheus_client::encoding::EncodeLabelValue;
 use tracing::{debug, info, warn};
 
 use crate::clock;
@@ -27,13 +25,12 @@ use crate::state::snapshot::{Snapshot, Snapshots};
 use crate::wire::admission::{Answer, Binding, Review, ReviewError};
 use crate::wire::subscription::{Stored, Written};
 
-use super::guardrails::refusal;
+use super::counters::DoorCounters;
+use super::guardrails::{handle_body, refusal};
 
-/// The status of a refused binding. To kube-scheduler every failed binding is one to try again, but
+/// The status of a denied binding. To kube-scheduler every failed binding is one to try again, but
 /// a 404 may also be taken to mean that the node is gone, and a 429 or 5xx is retried as it is.
 const CONFLICT: u16 = 409;
-/// Larger bodies are handled on a thread of their own, so that others on the worker need not wait.
-const INLINE_BYTES_MAX: usize = 1024 * 1024;
 
 /// Audit annotations, which the API server prefixes with the webhook's name.
 const AUDIT_BINDING: &str = "binding";
@@ -51,7 +48,7 @@ pub struct AdmissionPolicy {
 }
 
 /// What the door did with a request: a closed set, to count by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum AdmissionOutcome {
     /// A binding was marked with its cluster.
     Stamped,
@@ -59,7 +56,7 @@ pub enum AdmissionOutcome {
     AlreadyStamped,
     /// A binding went to a node that stands for no cluster.
     Unmapped,
-    /// A binding to a cluster just lost was refused.
+    /// A binding to a cluster just lost was denied.
     Denied,
     /// A binding to a cluster just lost was stored, with a warning.
     Audited,
@@ -79,63 +76,8 @@ pub enum AdmissionOutcome {
     Foreign,
     /// Something that it looks at, in a shape that it cannot read.
     NotUnderstood,
-}
-
-impl AdmissionOutcome {
-    /// Every outcome, in the order of the enum.
-    pub const ALL: [Self; 13] = [
-        Self::Stamped,
-        Self::AlreadyStamped,
-        Self::Unmapped,
-        Self::Denied,
-        Self::Audited,
-        Self::Passed,
-        Self::Refilled,
-        Self::Kept,
-        Self::Unfit,
-        Self::GuardOff,
-        Self::Unsynced,
-        Self::Foreign,
-        Self::NotUnderstood,
-    ];
-
-    /// The word people see.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Stamped => "Stamped",
-            Self::AlreadyStamped => "AlreadyStamped",
-            Self::Unmapped => "Unmapped",
-            Self::Denied => "Denied",
-            Self::Audited => "Audited",
-            Self::Passed => "Passed",
-            Self::Refilled => "Refilled",
-            Self::Kept => "Kept",
-            Self::Unfit => "Unfit",
-            Self::GuardOff => "GuardOff",
-            Self::Unsynced => "Unsynced",
-            Self::Foreign => "Foreign",
-            Self::NotUnderstood => "NotUnderstood",
-        }
-    }
-}
-
-/// A body that the door has no answer to.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct BadRequest(#[from] ReviewError);
-
-/// Whoever counts the calls.
-pub trait Observer: Send + Sync {
-    /// A review was answered.
-    fn answered(&self, outcome: AdmissionOutcome);
-    /// A body could not be understood.
-    fn refused(&self);
-}
-
-/// Counts nothing.
-impl Observer for () {
-    fn answered(&self, _outcome: AdmissionOutcome) {}
-    fn refused(&self) {}
+    /// No AdmissionReview at all. [`mutate`] has an error for that.
+    Refused,
 }
 
 /// What the door needs.
@@ -143,13 +85,13 @@ impl Observer for () {
 pub struct Door {
     snapshots: Snapshots,
     policy: AdmissionPolicy,
-    observer: Arc<dyn Observer>,
+    counters: DoorCounters,
 }
 
 impl Door {
     /// A door that answers from the latest of `snapshots`.
-    pub fn new(snapshots: Snapshots, policy: AdmissionPolicy, observer: Arc<dyn Observer>) -> Self {
-        Self { snapshots, policy, observer }
+    pub fn new(snapshots: Snapshots, policy: AdmissionPolicy, counters: DoorCounters) -> Self {
+        Self { snapshots, policy, counters }
     }
 
     /// Its one route.
@@ -159,35 +101,17 @@ impl Door {
 
     async fn call(self, body: Bytes) -> Response {
         let (snapshot, policy, now) = (self.snapshots.load(), self.policy, clock::now());
-        let answer = if body.len() <= INLINE_BYTES_MAX {
-            mutate(&body, &snapshot, now, &policy)
-        } else {
-            match spawn_blocking(move || mutate(&body, &snapshot, now, &policy)).await {
-                Ok(answer) => answer,
-                // Only the end of the process cancels it, and nobody hears that answer.
-                Err(error) if error.is_cancelled() => {
-                    return refusal(StatusCode::SERVICE_UNAVAILABLE, "shutting down");
-                }
-                Err(error) => std::panic::resume_unwind(error.into_panic()),
-            }
-        };
-        match answer {
+        match handle_body(body, move |body| mutate(body, &snapshot, now, &policy)).await {
             Ok((answer, outcome)) => {
-                self.observer.answered(outcome);
+                self.counters.reviewed(outcome);
                 ([(CONTENT_TYPE, "application/json")], answer).into_response()
             }
             Err(error) => {
-                self.observer.refused();
+                self.counters.reviewed(AdmissionOutcome::Refused);
                 warn!(%error, "cannot understand the API server");
                 refusal(StatusCode::BAD_REQUEST, &error.to_string())
             }
         }
-    }
-}
-
-impl fmt::Debug for Door {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Door").field("policy", &self.policy).finish_non_exhaustive()
     }
 }
 
@@ -199,7 +123,7 @@ pub fn mutate(
     snapshot: &Snapshot,
     now: Instant,
     policy: &AdmissionPolicy,
-) -> Result<(Vec<u8>, AdmissionOutcome), BadRequest> {
+) -> Result<(Vec<u8>, AdmissionOutcome), ReviewError> {
     let review = Review::read(review)?;
     let case = Case { review: &review, snapshot, now, policy };
     let (answer, outcome) = match (review.group(), review.resource(), &*review.sub_resource, &*review.operation) {
@@ -238,7 +162,7 @@ impl Case<'_> {
         let overtaken = binding::overtaken(view, moment, &self.snapshot.policy.health);
         if let (Some(reason), BindingPolicy::Deny) = (&overtaken, self.policy.binding) {
             let (namespace, pod) = (&*self.review.namespace, &*self.review.name);
-            info!(namespace, pod, reason, "refused a binding");
+            info!(namespace, pod, reason, "denied a binding");
             let reason = format!("{reason}; the scheduler will choose again");
             return Ok((Answer::deny(CONFLICT, reason), AdmissionOutcome::Denied));
         }
@@ -292,8 +216,7 @@ impl Case<'_> {
 
     /// That outcome, if the fleet was known when it was reached.
     fn unless_unsynced(&self, outcome: AdmissionOutcome) -> AdmissionOutcome {
-        let unsynced = self.snapshot.blind && self.snapshot.clusters.is_empty();
-        if unsynced { AdmissionOutcome::Unsynced } else { outcome }
+        if self.snapshot.complete { outcome } else { AdmissionOutcome::Unsynced }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What happens to connections, counted. Labels are closed enums.
+//! What is counted of connections, and of what the doors were asked. Labels are closed enums.
 
 use std::io;
 
@@ -7,6 +7,11 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+
+use crate::metrics::Word;
+
+use super::admission::AdmissionOutcome;
+use super::extender::{Rejections, Verb};
 
 /// The counters of one listener. Clones count together.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +25,7 @@ pub struct ConnectionCounters {
 
 /// Why a TLS handshake came to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum HandshakeFailure {
+pub(super) enum HandshakeFailure {
     /// It took longer than the limit.
     Timeout,
     /// The caller does not speak TLS, plain HTTP for example.
@@ -37,7 +42,7 @@ pub enum HandshakeFailure {
 
 /// Why we closed a connection that the caller would have kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum HangUp {
+pub(super) enum HangUp {
     /// No request came after connecting.
     NoRequest,
     /// No request came for longer than any caller keeps an idle connection.
@@ -78,26 +83,6 @@ impl ConnectionCounters {
         );
     }
 
-    /// How many handshakes came to nothing for this reason.
-    pub fn handshake_failures(&self, reason: HandshakeFailure) -> u64 {
-        self.handshake_failures.get_or_create(&HandshakeFailureLabels { reason }).get()
-    }
-
-    /// How many connections we closed for this reason.
-    pub fn hang_ups(&self, reason: HangUp) -> u64 {
-        self.hang_ups.get_or_create(&HangUpLabels { reason }).get()
-    }
-
-    /// How many connections are open now.
-    pub fn open(&self) -> i64 {
-        self.open.get()
-    }
-
-    /// How often the system could not give us a connection.
-    pub fn accept_failures(&self) -> u64 {
-        self.accept_failures.get()
-    }
-
     pub(super) fn accepted(&self) -> OpenConnection {
         self.accepted.inc();
         self.open.inc();
@@ -114,6 +99,25 @@ impl ConnectionCounters {
 
     pub(super) fn hung_up(&self, reason: HangUp) {
         self.hang_ups.get_or_create(&HangUpLabels { reason }).inc();
+    }
+}
+
+#[cfg(test)]
+impl ConnectionCounters {
+    pub(super) fn handshake_failures(&self, reason: HandshakeFailure) -> u64 {
+        self.handshake_failures.get_or_create(&HandshakeFailureLabels { reason }).get()
+    }
+
+    pub(super) fn hang_ups(&self, reason: HangUp) -> u64 {
+        self.hang_ups.get_or_create(&HangUpLabels { reason }).get()
+    }
+
+    pub(super) fn open(&self) -> i64 {
+        self.open.get()
+    }
+
+    pub(super) fn accept_failures(&self) -> u64 {
+        self.accept_failures.get()
     }
 }
 
@@ -143,10 +147,67 @@ impl From<&io::Error> for HandshakeFailure {
     }
 }
 
+/// What the scheduler and the API server asked, and were answered. Clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct DoorCounters {
+    calls: Family<CallLabels, Counter>,
+    rejections: Family<RejectionLabels, Counter>,
+    reviews: Family<ReviewLabels, Counter>,
+}
+
+/// What became of a call of the scheduler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(super) enum CallOutcome {
+    /// It was answered.
+    Answered,
+    /// Its body could not be understood.
+    Refused,
+    /// It came before the first complete list.
+    Unsynced,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    verb: Word,
+    outcome: CallOutcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RejectionLabels {
+    reason: Word,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReviewLabels {
+    outcome: AdmissionOutcome,
+}
+
+impl DoorCounters {
+    /// Exposes the counters, under the names that they have in `registry`'s prefix.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("extender_calls", "Calls of the scheduler by verb and outcome", self.calls.clone());
+        registry.register("extender_rejected_nodes", "Nodes rejected by /filter, by reason", self.rejections.clone());
+        registry.register("admission_reviews", "Reviews asked by the API server, by outcome", self.reviews.clone());
+    }
+
+    pub(super) fn called(&self, verb: Verb, outcome: CallOutcome) {
+        self.calls.get_or_create(&CallLabels { verb: Word(verb.as_str()), outcome }).inc();
+    }
+
+    pub(super) fn rejected(&self, rejections: &Rejections) {
+        for (grounds, nodes) in rejections {
+            self.rejections.get_or_create(&RejectionLabels { reason: Word(grounds.as_str()) }).inc_by(*nodes);
+        }
+    }
+
+    pub(super) fn reviewed(&self, outcome: AdmissionOutcome) {
+        self.reviews.get_or_create(&ReviewLabels { outcome }).inc();
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use prometheus_client::encoding::text::encode;
-
+    use super::super::testing::exposed;
     use super::*;
 
     #[test]
@@ -157,21 +218,14 @@ mod tests {
         counters.accept_failed();
         counters.handshake_failed(HandshakeFailure::NotTls);
         counters.hung_up(HangUp::NoRequest);
-        let mut registry = Registry::with_prefix("sheetanchor");
-        counters.register(&mut registry);
-        let mut text = String::new();
-        encode(&mut text, &registry).unwrap();
+        let expected = [
+            "connections_accepted_total 2",
+            "connections_accept_failures_total 1",
+            "connections_open 1",
+            "connections_handshake_failures_total{reason=\"NotTls\"} 1",
+            "connections_hang_ups_total{reason=\"NoRequest\"} 1",
+        ];
+        assert_eq!(exposed(|registry| counters.register(registry)), expected);
         drop(open);
-        let values: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
-        assert_eq!(
-            values,
-            [
-                "sheetanchor_connections_accepted_total 2",
-                "sheetanchor_connections_accept_failures_total 1",
-                "sheetanchor_connections_open 1",
-                "sheetanchor_connections_handshake_failures_total{reason=\"NotTls\"} 1",
-                "sheetanchor_connections_hang_ups_total{reason=\"NoRequest\"} 1",
-            ]
-        );
     }
 }

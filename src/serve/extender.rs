@@ -9,8 +9,6 @@ mod tests;
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
@@ -20,7 +18,6 @@ use axum::routing::post;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
-use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use crate::clock;
@@ -30,15 +27,12 @@ use crate::state::snapshot::{NodeHome, Snapshot, Snapshots};
 use crate::wire::extender::answer::{FilterResult, HostPriorityList};
 use crate::wire::extender::{DecodeError, decode};
 
-use super::guardrails::refusal;
-
-/// Larger bodies are handled on a thread of their own: this much takes about a millisecond, which is
-/// what other requests on the same worker can wait.
-const INLINE_BYTES_MAX: usize = 1024 * 1024;
+use super::counters::{CallOutcome, DoorCounters};
+use super::guardrails::{handle_body, refusal};
 
 /// The two questions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Verb {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
     /// Where may the pod go?
     Filter,
     /// Where is it best?
@@ -46,81 +40,36 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// Every verb.
-    pub const ALL: [Self; 2] = [Self::Filter, Self::Prioritize];
-
     /// The word in the path.
-    pub fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Filter => "filter",
             Self::Prioritize => "prioritize",
         }
     }
 
-    fn answer(self, body: &[u8], snapshot: &Snapshot, now: Instant) -> Result<Answer, BadRequest> {
+    fn answer(self, body: &[u8], snapshot: &Snapshot, now: Instant) -> Result<(Vec<u8>, Rejections), DecodeError> {
         match self {
             Self::Filter => filter(body, snapshot, now),
-            Self::Prioritize => prioritize(body, snapshot, now),
+            Self::Prioritize => Ok((prioritize(body, snapshot, now)?, Rejections::new())),
         }
     }
 }
 
-/// What a call came to, to count.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// The nodes that the call was about.
-    pub asked: usize,
-    /// Filter: those that passed. Prioritize: those with a score above 0.
-    pub favoured: usize,
-    /// Those that a pod like this may not go to, by kind of reason.
-    pub rejected: BTreeMap<Grounds, usize>,
-}
-
-impl Outcome {
-    fn reject(&mut self, grounds: Grounds) {
-        *self.rejected.entry(grounds).or_default() += 1;
-    }
-}
-
-/// The answer to a call.
-#[derive(Debug)]
-pub struct Answer {
-    /// JSON.
-    pub body: Vec<u8>,
-    /// What it came to.
-    pub outcome: Outcome,
-}
-
-/// A call that cannot be understood: answered with 400.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct BadRequest(#[from] DecodeError);
-
-/// Whoever counts the calls.
-pub trait Observer: Send + Sync {
-    /// A call was answered.
-    fn answered(&self, verb: Verb, outcome: &Outcome);
-    /// A call could not be understood.
-    fn refused(&self, verb: Verb);
-}
-
-/// Counts nothing.
-impl Observer for () {
-    fn answered(&self, _verb: Verb, _outcome: &Outcome) {}
-    fn refused(&self, _verb: Verb) {}
-}
+/// How many nodes a pod may not go to, by kind of reason.
+pub type Rejections = BTreeMap<Grounds, u64>;
 
 /// What the door needs.
 #[derive(Clone)]
 pub struct Door {
     snapshots: Snapshots,
-    observer: Arc<dyn Observer>,
+    counters: DoorCounters,
 }
 
 impl Door {
     /// A door that answers from the latest of `snapshots`.
-    pub fn new(snapshots: Snapshots, observer: Arc<dyn Observer>) -> Self {
-        Self { snapshots, observer }
+    pub fn new(snapshots: Snapshots, counters: DoorCounters) -> Self {
+        Self { snapshots, counters }
     }
 
     /// Its two routes.
@@ -133,25 +82,19 @@ impl Door {
 
     async fn call(self, verb: Verb, body: Bytes) -> Response {
         let (snapshot, now) = (self.snapshots.load(), clock::now());
-        let answer = if body.len() <= INLINE_BYTES_MAX {
-            verb.answer(&body, &snapshot, now)
-        } else {
-            match spawn_blocking(move || verb.answer(&body, &snapshot, now)).await {
-                Ok(answer) => answer,
-                // Only the end of the process cancels it, and nobody hears that answer.
-                Err(error) if error.is_cancelled() => {
-                    return refusal(StatusCode::SERVICE_UNAVAILABLE, "shutting down");
-                }
-                Err(error) => std::panic::resume_unwind(error.into_panic()),
-            }
-        };
-        match answer {
-            Ok(Answer { body, outcome }) => {
-                self.observer.answered(verb, &outcome);
+        if !snapshot.complete {
+            // An ignorable extender is then left out; in an empty answer every node would pass.
+            self.counters.called(verb, CallOutcome::Unsynced);
+            return refusal(StatusCode::SERVICE_UNAVAILABLE, "the fleet is not known yet: see /readyz");
+        }
+        match handle_body(body, move |body| verb.answer(body, &snapshot, now)).await {
+            Ok((body, rejections)) => {
+                self.counters.called(verb, CallOutcome::Answered);
+                self.counters.rejected(&rejections);
                 ([(CONTENT_TYPE, "application/json")], body).into_response()
             }
             Err(error) => {
-                self.observer.refused(verb);
+                self.counters.called(verb, CallOutcome::Refused);
                 warn!(verb = verb.as_str(), %error, "cannot understand the scheduler");
                 refusal(StatusCode::BAD_REQUEST, &error.to_string())
             }
@@ -159,81 +102,64 @@ impl Door {
     }
 }
 
-impl fmt::Debug for Door {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Door").finish_non_exhaustive()
-    }
-}
-
 /// Answers `/filter`: which of the nodes the pod may go to, and why not to the others.
-pub fn filter(body: &[u8], snapshot: &Snapshot, now: Instant) -> Result<Answer, BadRequest> {
+pub fn filter(body: &[u8], snapshot: &Snapshot, now: Instant) -> Result<(Vec<u8>, Rejections), DecodeError> {
     let args = decode(body)?;
-    let judge = Judge::new(snapshot, now, &args.pod.tolerations);
+    let evaluation = Evaluation::new(snapshot, now, &args.pod.tolerations);
     let mut result = FilterResult::about(&args.candidates, body.len());
-    let mut outcome = Outcome::default();
+    let mut rejections = Rejections::new();
     for node in args.candidates.iter() {
-        outcome.asked += 1;
-        match judge.judge(node.name()) {
-            Ok(_) => {
-                outcome.favoured += 1;
-                result.pass(node);
-            }
+        match evaluation.evaluate(node.name()) {
+            Ok(_) => result.pass(node),
             Err(rejection) => {
-                outcome.reject(rejection.grounds);
+                *rejections.entry(rejection.grounds).or_default() += 1;
                 result.reject(node, &rejection.reason);
             }
         }
     }
-    Ok(Answer { body: result.finish(), outcome })
+    Ok((result.finish(), rejections))
 }
 
 /// Answers `/prioritize`: how good each node is. One that would be rejected scores 0.
-pub fn prioritize(body: &[u8], snapshot: &Snapshot, now: Instant) -> Result<Answer, BadRequest> {
+pub fn prioritize(body: &[u8], snapshot: &Snapshot, now: Instant) -> Result<Vec<u8>, DecodeError> {
     let args = decode(body)?;
-    let judge = Judge::new(snapshot, now, &args.pod.tolerations);
+    let evaluation = Evaluation::new(snapshot, now, &args.pod.tolerations);
     let mut list = HostPriorityList::with_room(args.candidates.len());
-    let mut outcome = Outcome::default();
     for node in args.candidates.iter() {
-        outcome.asked += 1;
-        let score = judge.judge(node.name()).unwrap_or_else(|rejection| {
-            outcome.reject(rejection.grounds);
-            0
-        });
-        outcome.favoured += usize::from(score > 0);
-        list.push(node, score);
+        list.push(node, evaluation.evaluate(node.name()).unwrap_or(0));
     }
-    Ok(Answer { body: list.finish(), outcome })
+    Ok(list.finish())
 }
 
-/// The judgements of one call, each cluster's made when the first of its nodes is asked about.
-struct Judge<'s> {
+/// What one call works out, for each cluster when the first of its nodes is asked about.
+struct Evaluation<'s> {
     snapshot: &'s Snapshot,
     steering: Steering<'s>,
     tolerations: &'s [Toleration],
     /// For each of the snapshot's clusters: its score, or why the pod cannot go there.
-    judged: Vec<OnceCell<Result<u8, Rejection>>>,
+    results: Vec<OnceCell<Result<u8, Rejection>>>,
 }
 
-impl<'s> Judge<'s> {
+impl<'s> Evaluation<'s> {
     fn new(snapshot: &'s Snapshot, now: Instant, tolerations: &'s [Toleration]) -> Self {
-        let judged = snapshot.clusters.iter().map(|_| OnceCell::new()).collect();
-        Self { snapshot, steering: snapshot.steering(now), tolerations, judged }
+        let results = snapshot.clusters.iter().map(|_| OnceCell::new()).collect();
+        Self { snapshot, steering: snapshot.steering(now), tolerations, results }
     }
 
     /// A node's score, or why the pod cannot go there. A node of no cluster is none of our business.
-    fn judge(&self, node: &str) -> Result<u8, Cow<'_, Rejection>> {
+    fn evaluate(&self, node: &str) -> Result<u8, Cow<'_, Rejection>> {
         let place = match self.snapshot.nodes.get(node) {
             None => return Ok(0),
             Some(NodeHome::Vanished(label)) => return Err(Cow::Owned(Rejection::vanished(label))),
             Some(NodeHome::Cluster(place)) => *place,
         };
-        let (Some(view), Some(judged)) = (self.snapshot.clusters.get(place), self.judged.get(place)) else {
+        let (Some(view), Some(result)) = (self.snapshot.clusters.get(place), self.results.get(place)) else {
             return Ok(0);
         };
-        judged.get_or_init(|| self.judge_cluster(view)).as_ref().copied().map_err(Cow::Borrowed)
+        result.get_or_init(|| self.evaluate_cluster(view)).as_ref().copied().map_err(Cow::Borrowed)
     }
 
-    fn judge_cluster(&self, view: &ClusterView) -> Result<u8, Rejection> {
+    fn evaluate_cluster(&self, view: &ClusterView) -> Result<u8, Rejection> {
         match self.steering.rejection(view, self.tolerations) {
             Some(rejection) => Err(rejection),
             None => Ok(self.steering.score(view)),

@@ -4,7 +4,8 @@
 //! take more than `BODIES_BYTES_MAX`.
 
 use std::any::Any;
-use std::panic::AssertUnwindSafe;
+use std::future::pending;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,7 +13,7 @@ use std::task::{Context, Poll};
 use axum::body::{Body, HttpBody};
 use axum::error_handling::HandleErrorLayer;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_request};
 use axum::response::{IntoResponse, Response};
 use axum::{BoxError, Router};
 use bytes::{Bytes, BytesMut};
@@ -23,6 +24,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tower::ServiceBuilder;
 use tower::limit::GlobalConcurrencyLimitLayer;
@@ -36,11 +38,30 @@ use super::limits::{LINGER_TIMEOUT, RequestLimits};
 /// The size from which a body's buffer grows. Smaller ones are allocated once.
 const BUFFER_BYTES_MIN: usize = 64 * 1024;
 
+/// Larger bodies are handled on a thread of their own: this much takes about a millisecond, which is
+/// what other requests on the same worker can wait.
+pub(super) const INLINE_BYTES_MAX: usize = 1024 * 1024;
+
 /// A one-line JSON error, `{"error":"…"}`: the only shape in which this server refuses.
-pub fn refusal(status: StatusCode, reason: &str) -> Response {
+pub(super) fn refusal(status: StatusCode, reason: &str) -> Response {
     let mut body = serde_json::json!({ "error": reason }).to_string();
     body.push('\n');
     (status, [(CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// What `handle` makes of a body. A panic in it is the caller's, wherever it runs.
+pub(super) async fn handle_body<T: Send + 'static>(body: Bytes, handle: impl FnOnce(&[u8]) -> T + Send + 'static) -> T {
+    if body.len() <= INLINE_BYTES_MAX {
+        return handle(&body);
+    }
+    match spawn_blocking(move || handle(&body)).await {
+        Ok(made) => made,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            // Cancelled: the runtime is going, and takes whoever waits here with it.
+            Err(_) => pending().await,
+        },
+    }
 }
 
 /// The limits that all doors share.
@@ -67,29 +88,30 @@ impl Guardrails {
     /// Too many requests at once, or too many bytes: 503, without Retry-After, because an API
     /// server that is told to retry does so up to ten times within the user's request. Too slow,
     /// reading the body included: 408. Too large: 413.
-    pub fn around(&self, door: Router, body_bytes_max: usize) -> Router {
-        let intake = Intake { bodies: Arc::clone(&self.bodies), body_bytes_max };
+    pub fn with_limits(&self, door: Router, body_bytes_max: usize) -> Router {
+        let body_limits = BodyLimits { bodies: Arc::clone(&self.bodies), body_bytes_max };
         door.layer(
             ServiceBuilder::new()
                 .layer(HandleErrorLayer::new(refuse))
                 .layer(LoadShedLayer::new())
                 .layer(GlobalConcurrencyLimitLayer::with_semaphore(Arc::clone(&self.in_flight)))
                 .layer(TimeoutLayer::new(self.limits.timeout))
-                .layer(from_fn_with_state(intake, take_in))
+                .layer(from_fn_with_state(body_limits, buffer_body))
                 // The body is in memory by then, and was measured.
                 .layer(DefaultBodyLimit::disable()),
         )
     }
 }
 
-/// The outermost layer, around all routes of a listener: 404, 405, panics, and a patient ear for
-/// callers that are refused in the middle of a body.
-pub fn enclose(app: Router) -> Router {
+/// What all routes of a listener fall back on: 404, 405, an answer when a handler panics, and a
+/// patient ear for callers that are refused in the middle of a body.
+pub fn with_fallbacks(app: Router) -> Router {
     app.fallback(|| async { refusal(StatusCode::NOT_FOUND, "no such path") })
         .method_not_allowed_fallback(|| async {
             refusal(StatusCode::METHOD_NOT_ALLOWED, "wrong method: see the Allow header")
         })
-        .layer(from_fn(outermost))
+        .layer(from_fn(catch_panics))
+        .layer(map_request(async |request: Request| request.map(|body| Body::new(Lingering(Some(body))))))
 }
 
 /// What the layers that can fail turn into.
@@ -102,8 +124,7 @@ async fn refuse(error: BoxError) -> Response {
     }
 }
 
-async fn outermost(request: Request, next: Next) -> Response {
-    let request = request.map(|body| Body::new(Lingering(Some(body))));
+async fn catch_panics(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
@@ -125,9 +146,9 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
     }
 }
 
-/// The way in for bodies.
+/// What bodies may take: all together, and one.
 #[derive(Clone)]
-struct Intake {
+struct BodyLimits {
     bodies: Arc<Semaphore>,
     body_bytes_max: usize,
 }
@@ -154,9 +175,9 @@ impl BodyError {
 }
 
 /// Reads the whole body, then calls the handler with it.
-async fn take_in(State(intake): State<Intake>, request: Request, next: Next) -> Response {
+async fn buffer_body(State(limits): State<BodyLimits>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    match intake.read(&parts.headers, body).await {
+    match limits.read(&parts.headers, body).await {
         Ok((bytes, _room)) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
         Err(error) => {
             debug!(path = parts.uri.path(), %error, "request refused");
@@ -165,7 +186,7 @@ async fn take_in(State(intake): State<Intake>, request: Request, next: Next) -> 
     }
 }
 
-impl Intake {
+impl BodyLimits {
     /// The body, and the room that it takes, to be given back when the body is dropped.
     async fn read(
         &self,

@@ -35,12 +35,12 @@ use super::limits::{
     HTTP2_PING_TIMEOUT, HTTP2_STREAMS_MAX,
 };
 
-/// Serves `app` on `listener` until `stop`, then lets requests in flight finish and returns.
+/// Serves `app` on `socket` until `stop`, then lets requests in flight finish and returns.
 ///
 /// With `tls`, HTTP/2 or HTTP/1.1 as the handshake settled it; without, HTTP/1.1 in the clear, for
 /// the admin port.
 pub async fn serve(
-    listener: TcpListener,
+    socket: TcpListener,
     tls: Option<Arc<ServerConfig>>,
     app: Router,
     limits: ConnectionLimits,
@@ -49,7 +49,7 @@ pub async fn serve(
 ) {
     let slots = Arc::new(Semaphore::new(limits.connections_max));
     let connections = TaskTracker::new();
-    let door = Arc::new(Door {
+    let listener = Arc::new(Listener {
         tls: tls.map(TlsAcceptor::from),
         app,
         limits,
@@ -59,21 +59,21 @@ pub async fn serve(
     });
     loop {
         let (stream, peer, slot) = tokio::select! {
-            () = door.stop.cancelled() => break,
-            accepted = accept(&listener, &slots, &door.counters) => accepted,
+            () = listener.stop.cancelled() => break,
+            accepted = accept(&socket, &slots, &listener.counters) => accepted,
         };
-        let door = Arc::clone(&door);
+        let listener = Arc::clone(&listener);
         connections.spawn(async move {
-            let _open = door.counters.accepted();
-            door.admit(stream, peer).await;
+            let _open = listener.counters.accepted();
+            listener.admit(stream, peer).await;
             drop(slot);
         });
     }
-    drop(listener);
+    drop(socket);
     connections.close();
     if timeout(limits.drain_timeout, connections.wait()).await.is_err() {
         warn!(connections = connections.len(), "requests did not finish in time; closing their connections");
-        door.abandon.cancel();
+        listener.abandon.cancel();
         connections.wait().await;
     }
 }
@@ -81,7 +81,7 @@ pub async fn serve(
 /// The next connection, and the slot that it takes. Errors are waited out: an accept loop that ends
 /// is an outage.
 async fn accept(
-    listener: &TcpListener,
+    socket: &TcpListener,
     slots: &Arc<Semaphore>,
     counters: &ConnectionCounters,
 ) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
@@ -89,7 +89,7 @@ async fn accept(
     let slot = Arc::clone(slots).acquire_owned().await.ok();
     let mut failing = false;
     loop {
-        match listener.accept().await {
+        match socket.accept().await {
             Ok((stream, peer)) => return (stream, peer, slot),
             Err(error) => {
                 if !failing {
@@ -104,7 +104,7 @@ async fn accept(
 }
 
 /// What the connections of one listener share.
-struct Door {
+struct Listener {
     tls: Option<TlsAcceptor>,
     app: Router,
     limits: ConnectionLimits,
@@ -115,7 +115,7 @@ struct Door {
     abandon: CancellationToken,
 }
 
-impl Door {
+impl Listener {
     async fn admit(&self, stream: TcpStream, peer: SocketAddr) {
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%peer, %error, "connection lost before it was used");

@@ -1,7 +1,7 @@
 //! `/healthz`, `/livez` and `/readyz`, in the words that Kubernetes' own components use.
 
 use std::fmt::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::extract::{RawQuery, State};
@@ -23,10 +23,10 @@ pub enum Check {
 
 impl Check {
     /// All, in the order in which they are listed.
-    pub const ALL: [Self; 3] = [Self::ManagedClusters, Self::Nodes, Self::Serving];
+    const ALL: [Self; 3] = [Self::ManagedClusters, Self::Nodes, Self::Serving];
 
     /// The name under which `?verbose` lists it.
-    pub fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Self::ManagedClusters => "managedclusters",
             Self::Nodes => "nodes",
@@ -51,35 +51,22 @@ pub struct Readiness {
 type CheckResult = Result<(), String>;
 
 impl Default for Readiness {
+    /// Not ready: no check has passed yet.
     fn default() -> Self {
-        Self::new()
+        let results = Check::ALL.map(|check| Err(check.reason_at_start().to_owned()));
+        Self { results: Arc::new(Mutex::new(results)) }
     }
 }
 
 impl Readiness {
-    /// Not ready: no check has passed yet.
-    pub fn new() -> Self {
-        let results = Check::ALL.map(|check| Err(check.reason_at_start().to_owned()));
-        Self { results: Arc::new(Mutex::new(results)) }
-    }
-
     /// Records that `check` passes, or why it does not.
     pub fn set(&self, check: Check, result: Result<(), String>) {
-        self.with(|results| results[check as usize] = result);
+        self.lock()[check as usize] = result;
     }
 
-    /// Whether all checks pass.
-    pub fn is_ready(&self) -> bool {
-        self.with(|results| results.iter().all(Result::is_ok))
-    }
-
-    fn results(&self) -> [CheckResult; Check::ALL.len()] {
-        self.with(|results| results.clone())
-    }
-
-    fn with<T>(&self, act: impl FnOnce(&mut [CheckResult; Check::ALL.len()]) -> T) -> T {
+    fn lock(&self) -> MutexGuard<'_, [CheckResult; Check::ALL.len()]> {
         // Nothing that holds the lock can panic half-way through a change.
-        act(&mut self.results.lock().unwrap_or_else(PoisonError::into_inner))
+        self.results.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -99,7 +86,7 @@ async fn alive(endpoint: &'static str, RawQuery(query): RawQuery) -> Response {
 }
 
 async fn ready(State(readiness): State<Readiness>, RawQuery(query): RawQuery) -> Response {
-    let results = readiness.results();
+    let results = readiness.lock().clone();
     let checks: Vec<_> = Check::ALL.map(Check::name).into_iter().zip(results).collect();
     answer("readyz", &checks, query.as_deref())
 }

@@ -1,9 +1,9 @@
-//! A server on a real socket, and clients that do what no library would let them.
+//! A server on a real socket, clients that do what no library would let them, and a fleet to ask about.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -11,6 +11,8 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
@@ -21,6 +23,12 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
+
+use crate::domain::placement::{ClusterView, SparePolicy};
+use crate::domain::taint::UNSCHEDULABLE_KEY;
+use crate::domain::testing::{POLICY, at};
+use crate::state::policy::Policy;
+use crate::state::snapshot::{NodeHome, Snapshot};
 
 use super::counters::ConnectionCounters;
 use super::http::serve;
@@ -49,6 +57,39 @@ pub(super) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
         }
     })
     .await;
+}
+
+/// The fleet of `views`, sorted by key, at 48 s, and where its nodes belong.
+pub(super) fn mk_snapshot(now: Instant, views: Vec<ClusterView>, homes: Vec<(String, NodeHome)>) -> Snapshot {
+    let policy = Policy {
+        health: POLICY,
+        taint_key: UNSCHEDULABLE_KEY.to_owned(),
+        spares: SparePolicy::Prefer,
+        node_labels: Vec::new(),
+        match_node_names: false,
+    };
+    Snapshot {
+        complete: true,
+        clusters: views.into_iter().map(Arc::new).collect(),
+        nodes: Arc::new(homes.into_iter().map(|(node, home)| (node.into(), home)).collect()),
+        blind: false,
+        taken: (now, at(48_000)),
+        ..Snapshot::empty(now, Arc::new(policy))
+    }
+}
+
+/// What `/metrics` says of what `register` adds, sorted within each metric.
+pub(super) fn exposed(register: impl FnOnce(&mut Registry)) -> Vec<String> {
+    let mut registry = Registry::default();
+    register(&mut registry);
+    let mut text = String::new();
+    encode(&mut text, &registry).unwrap();
+    let mut values: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
+    let metric = |value: &str| value.split(['{', ' ']).next().map(str::to_owned);
+    for lines in values.chunk_by_mut(|left, right| metric(left) == metric(right)) {
+        lines.sort_unstable();
+    }
+    values
 }
 
 /// PEM files in a directory of their own.

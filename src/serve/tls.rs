@@ -1,21 +1,16 @@
 //! From two PEM files to the TLS side of the doors.
-//!
-//! The certificate is looked up on every handshake, so that a new one needs no new listener.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, io};
 
-use arc_swap::ArcSwap;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
-use rustls::{InconsistentKeys, ServerConfig};
 
 /// The protocols offered in the handshake, the preferred one first.
-pub const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
+const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// Why a certificate and its key cannot be served. Each names the file to mend.
 #[derive(Debug, thiserror::Error)]
@@ -85,47 +80,27 @@ pub enum TlsError {
 
 /// The server's side of TLS for the chain in `certificate` (leaf first) and its private `key`.
 ///
-/// TLS 1.2 or later, HTTP/2 preferred over HTTP/1.1. The provider is named here, so that this works
-/// whether or not the process installed a default one.
+/// TLS 1.2 or later, HTTP/2 preferred over HTTP/1.1, and the one certificate whatever name was asked
+/// for: callers reach us by address as well. The provider is named here, so that this works whether
+/// or not the process installed a default one.
 pub fn server_config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let served = Arc::new(ServedCertificate { current: ArcSwap::new(Arc::new(load(certificate, key, &provider)?)) });
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let (chain, private) = (read_chain(certificate)?, read_key(key)?);
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(TlsError::Versions)?
         .with_no_client_auth()
-        .with_cert_resolver(served);
+        .with_single_cert(chain, private)
+        .map_err(|source| match source {
+            rustls::Error::InconsistentKeys(_) => {
+                TlsError::Mismatched { certificate: certificate.to_owned(), key: key.to_owned() }
+            }
+            rustls::Error::InvalidCertificate(_) => {
+                TlsError::UnusableCertificate { path: certificate.to_owned(), source }
+            }
+            _ => TlsError::UnsupportedKey { path: key.to_owned(), source },
+        })?;
     config.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
     Ok(Arc::new(config))
-}
-
-/// What every handshake is answered with.
-#[derive(Debug)]
-struct ServedCertificate {
-    current: ArcSwap<CertifiedKey>,
-}
-
-impl ResolvesServerCert for ServedCertificate {
-    /// The one certificate, whatever name was asked for: callers reach us by address as well.
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.current.load_full())
-    }
-}
-
-fn load(certificate: &Path, key: &Path, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
-    let chain = read_chain(certificate)?;
-    let private = provider
-        .key_provider
-        .load_private_key(read_key(key)?)
-        .map_err(|source| TlsError::UnsupportedKey { path: key.to_owned(), source })?;
-    let pair = CertifiedKey::new(chain, private);
-    match pair.keys_match() {
-        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(pair),
-        Err(rustls::Error::InconsistentKeys(_)) => {
-            Err(TlsError::Mismatched { certificate: certificate.to_owned(), key: key.to_owned() })
-        }
-        Err(source) => Err(TlsError::UnusableCertificate { path: certificate.to_owned(), source }),
-    }
 }
 
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -5,7 +5,7 @@ use crate::domain::health::Verdict;
 use crate::domain::node::Node;
 use crate::domain::taint::{Fault, Taint};
 
-use super::snapshot::Undecodable;
+use super::snapshot::{BrakeView, Undecodable};
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -97,7 +97,7 @@ pub enum Write {
         cluster_taints: Option<Option<String>>,
     },
     /// Keep the state of the brake.
-    Brake(Option<BrakeRecord>),
+    Brake(Option<BrakeView>),
 }
 
 impl Write {
@@ -110,19 +110,6 @@ impl Write {
             Self::Brake(_) => Target::Brake,
         }
     }
-}
-
-/// The brake, as it is kept for a later leader and for people.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BrakeRecord {
-    /// The name of the rule that holds it.
-    pub rule: &'static str,
-    /// In words.
-    pub reason: String,
-    /// The share of the clusters that fail, 0 to 1.
-    pub share: f64,
-    /// Those that are silent or say NotReady.
-    pub clusters: Vec<ClusterKey>,
 }
 
 /// What a notice is about.

@@ -1,7 +1,7 @@
 //! One cluster in the index: its facts, its health, and the writes that are due to it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::domain::cluster::{Cluster, Condition};
 use crate::domain::health::{Health, HealthPolicy, Report, Verdict};
@@ -10,7 +10,7 @@ use crate::domain::sight::Moment;
 use crate::domain::taint::{self, Fault};
 
 use super::action::{Action, Notice, Outcome, Subject, Target, Topic, Write};
-use super::gate::{Gate, Pass};
+use super::pacer::{Attempt, Pacer};
 
 /// The type of our condition. Clusternet's own `Ready` is never written by us: while that is not
 /// True, its deployer drops the record of what still runs on a lost cluster.
@@ -20,13 +20,16 @@ pub const ALIVE_CONDITION: &str = "sheetanchor.dev/Alive";
 pub(super) struct Entry {
     pub(super) cluster: Arc<Cluster>,
     pub(super) health: Health,
-    readable: bool,
+    pub(super) readable: bool,
     untainted: Option<Moment>,
-    taints: Gate<Option<Fault>>,
-    condition: Gate<(&'static str, Verdict)>,
+    taints: Pacer<Option<Fault>>,
+    /// By status alone: a change from Ready to Late and back is the same write again.
+    condition: Pacer<&'static str>,
     view: Option<Arc<ClusterView>>,
     /// Something changed since the last look for due writes, or one is still due.
-    pub(super) restless: bool,
+    pub(super) dirty: bool,
+    /// Since this replica leads, people were told what is only told once.
+    told: bool,
 }
 
 /// Where a version of an object comes from.
@@ -42,7 +45,7 @@ pub(super) enum Source {
 
 /// What planning writes depends on, besides the cluster.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Desk<'a> {
+pub(super) struct Context<'a> {
     pub(super) now: Instant,
     pub(super) moment: Moment,
     pub(super) braked: bool,
@@ -63,10 +66,11 @@ impl Entry {
             health,
             readable: true,
             untainted: None,
-            taints: Gate::new(),
-            condition: Gate::new(),
+            taints: Pacer::new(),
+            condition: Pacer::new(),
             view: None,
-            restless: true,
+            dirty: true,
+            told: false,
         }
     }
 
@@ -110,8 +114,9 @@ impl Entry {
 
     /// Judges its silence. Returns whether the verdict changed.
     pub(super) fn judge(&mut self, now: Moment, braked: bool, policy: &HealthPolicy) -> bool {
+        let adopted = self.health.adopted();
         let changed = self.health.judge(now, braked, policy);
-        if changed {
+        if changed || adopted != self.health.adopted() {
             self.touch();
         }
         changed
@@ -119,7 +124,7 @@ impl Entry {
 
     fn touch(&mut self) {
         self.view = None;
-        self.restless = true;
+        self.dirty = true;
     }
 
     /// It as the doors see it.
@@ -136,16 +141,17 @@ impl Entry {
         self.notice(Topic::Verdict(verdict), text)
     }
 
-    pub(super) fn notice(&self, topic: Topic, text: String) -> Action {
+    fn notice(&self, topic: Topic, text: String) -> Action {
         let subject = Subject::Cluster(self.cluster.key.clone(), self.cluster.uid.clone());
         Action::Tell(Notice { subject, topic, text })
     }
 
     /// Forgets what was written: a new leader looks at everything anew.
     pub(super) fn forget_writes(&mut self) {
-        self.taints = Gate::new();
-        self.condition = Gate::new();
-        self.restless = true;
+        self.taints = Pacer::new();
+        self.condition = Pacer::new();
+        self.dirty = true;
+        self.told = false;
     }
 
     /// A write of ours came to an end.
@@ -155,20 +161,28 @@ impl Entry {
             Target::Condition(_) => self.condition.ended(outcome, now),
             Target::Node(_) | Target::Brake => {}
         }
-        self.restless = true;
+        self.dirty = true;
     }
 
-    /// Whether its stored facts can be written upon.
-    pub(super) fn writable(&self) -> bool {
-        self.readable
-    }
-
-    /// The writes that are due. Clears `restless` when none is, nor is waiting.
-    pub(super) fn due(&mut self, desk: &Desk<'_>, actions: &mut Vec<Action>) {
-        self.restless = false;
+    /// The writes that are due. Clears `dirty` when none is, nor is waiting.
+    pub(super) fn due(&mut self, context: &Context<'_>, actions: &mut Vec<Action>) {
+        self.dirty = false;
+        self.tell_once(context, actions);
         if self.readable {
-            self.due_taints(desk, actions);
-            self.due_condition(desk, actions);
+            self.due_taints(context, actions);
+            self.due_condition(context, actions);
+        }
+    }
+
+    fn tell_once(&mut self, context: &Context<'_>, actions: &mut Vec<Action>) {
+        let replaced = context.taint_key == taint::UNSCHEDULABLE_KEY;
+        if replaced && self.cluster.wants_init && !std::mem::replace(&mut self.told, true) {
+            let text = format!(
+                "cluster \"{}\" sets clusterInitBaseName, but Clusternet's lifecycle controller, \
+                 which acts on it, is off where sheetanchor owns the taint",
+                self.cluster.key
+            );
+            actions.push(self.notice(Topic::ClusterInitIgnored, text));
         }
     }
 
@@ -181,21 +195,21 @@ impl Entry {
         if self.health.standing() == Verdict::Recovering { carried } else { self.health.fault() }
     }
 
-    fn due_taints(&mut self, desk: &Desk<'_>, actions: &mut Vec<Action>) {
-        let wanted = self.wanted(desk.taint_key);
-        let Some(taints) = taint::rewritten(&self.cluster.taints, desk.taint_key, wanted) else { return };
-        self.restless = true;
+    fn due_taints(&mut self, context: &Context<'_>, actions: &mut Vec<Action>) {
+        let wanted = self.wanted(context.taint_key);
+        let Some(taints) = taint::rewritten(&self.cluster.taints, context.taint_key, wanted) else { return };
+        self.dirty = true;
         // While the brake is on no taint is added; one is still taken off a cluster that beats.
-        if desk.braked && wanted.is_some() {
+        if context.braked && wanted.is_some() {
             return;
         }
-        let Some(pass) = self.taints.pass(&wanted, desk.now, self.health.period()) else { return };
-        if pass == Pass::Again {
+        let Some(attempt) = self.taints.attempt(&wanted, context.now, self.health.period()) else { return };
+        if attempt == Attempt::Again {
             let text = format!(
                 "somebody changed our taint on cluster \"{}\", which is {}: {}",
                 self.cluster.key,
                 self.health.verdict(),
-                self.health.explain(desk.moment, desk.health)
+                self.health.explain(context.moment, context.health)
             );
             actions.push(self.notice(Topic::TaintUndone, text));
         }
@@ -208,53 +222,43 @@ impl Entry {
         }));
     }
 
-    fn due_condition(&mut self, desk: &Desk<'_>, actions: &mut Vec<Action>) {
+    fn due_condition(&mut self, context: &Context<'_>, actions: &mut Vec<Action>) {
         let standing = self.health.standing();
         let status = alive(standing);
         let found = self.cluster.conditions.iter().find(|condition| condition.kind == ALIVE_CONDITION);
         let same = |found: &&Condition| found.status == status && found.reason == standing.as_str();
         if self.taints.is_busy() {
             // Both writes are decided on the same version: the taint goes first.
-            self.restless = true;
+            self.dirty = true;
             return;
         }
         if !self.health.attested() || found.filter(same).is_some() {
             return;
         }
-        self.restless = true;
-        if desk.braked && status != "True" {
+        self.dirty = true;
+        if context.braked && status != "True" {
             return;
         }
-        // Ready and Late may alternate with every beat of a slow link: once per period is enough.
-        let pace = self.health.period();
-        let hurried = found.is_none_or(|found| found.status != status);
-        let waits = |stored: &(&str, Verdict)| !hurried && stored.0 == status;
-        if self.condition.pass(&(status, standing), desk.now, pace).is_none()
-            || self.condition.stored_within(pace, desk.now, waits)
-        {
+        if self.condition.attempt(&status, context.now, self.health.period()).is_none() {
             return;
         }
+        let turned = found.is_none_or(|found| found.status != status);
         let own = Condition {
             kind: ALIVE_CONDITION.to_owned(),
             status: status.to_owned(),
             reason: standing.as_str().to_owned(),
-            message: self.health.explain(desk.moment, desk.health),
-            last_transition_time: found.filter(|_| !hurried).and_then(|found| found.last_transition_time.clone()),
+            message: self.health.explain(context.moment, context.health),
+            last_transition_time: found.filter(|_| !turned).and_then(|found| found.last_transition_time.clone()),
             observed_generation: None,
         };
         let foreign = self.cluster.conditions.iter().filter(|condition| condition.kind != ALIVE_CONDITION);
         let conditions = foreign.cloned().chain([own]).collect();
-        self.condition.sent((status, standing));
+        self.condition.sent(status);
         actions.push(Action::Write(Write::Conditions {
             key: self.cluster.key.clone(),
             resource_version: self.cluster.resource_version.clone(),
             conditions,
         }));
-    }
-
-    /// How long our answers to the same write wait.
-    pub(super) fn pace(&self) -> Duration {
-        self.health.period()
     }
 }
 

@@ -13,10 +13,10 @@ use crate::domain::node::Home;
 use crate::domain::placement::ClusterView;
 use crate::domain::sight::{Moment, Sight};
 
-use super::action::{Action, BrakeRecord, Event, Notice, Outcome, Subject, Target, Topic, Write};
-use super::entry::{Desk, Entry, Source};
-use super::gate::Gate;
+use super::action::{Action, Event, Notice, Outcome, Subject, Target, Topic, Write};
+use super::entry::{Context, Entry, Source};
 use super::nodes::Nodes;
+use super::pacer::Pacer;
 use super::policy::Policy;
 use super::snapshot::{BrakeView, NodeHome, Snapshot, Undecodable};
 use super::version::newer;
@@ -42,8 +42,7 @@ pub struct Index {
     inherited: BTreeSet<ClusterKey>,
     /// Before that, writing ours would erase it.
     brake_record_read: bool,
-    brake_gate: Gate<Vec<ClusterKey>>,
-    places: Arc<HashMap<ClusterKey, usize>>,
+    brake_pacer: Pacer<Vec<ClusterKey>>,
     homes: Arc<HashMap<Box<str>, NodeHome>>,
     beats: u64,
     urgent: bool,
@@ -65,8 +64,7 @@ impl Index {
             brake: None,
             inherited: BTreeSet::new(),
             brake_record_read: false,
-            brake_gate: Gate::new(),
-            places: Arc::default(),
+            brake_pacer: Pacer::new(),
             homes: Arc::default(),
             beats: 0,
             urgent: false,
@@ -99,7 +97,7 @@ impl Index {
                 self.sight.hear();
                 match observed {
                     Ok(cluster) => self.observe(cluster, Source::Watch, moment, &mut actions),
-                    Err(undecodable) => self.lose_sight_of(undecodable, moment),
+                    Err(undecodable) => self.mark_undecodable(undecodable, moment),
                 }
             }
             Event::ClusterDeleted(key) => {
@@ -109,7 +107,7 @@ impl Index {
             Event::ClusterRead(cluster) => {
                 // An answer may come after its object went, or was garbled: only the watch says what is.
                 let known = self.clusters.get(&cluster.key).filter(|entry| entry.cluster.uid == cluster.uid);
-                if known.is_some_and(Entry::writable) {
+                if known.is_some_and(|entry| entry.readable) {
                     self.observe(cluster, Source::Read, moment, &mut actions);
                 }
             }
@@ -140,7 +138,7 @@ impl Index {
                 }
                 Err(undecodable) => {
                     gone.remove(undecodable.key.as_str());
-                    self.lose_sight_of(undecodable, moment);
+                    self.mark_undecodable(undecodable, moment);
                 }
             }
         }
@@ -158,14 +156,6 @@ impl Index {
         let same = self.clusters.get_mut(&cluster.key).filter(|entry| entry.cluster.uid == cluster.uid);
         let Some(entry) = same else {
             let entry = Entry::new(cluster, now, &policy.taint_key, &policy.health);
-            if entry.cluster.wants_init {
-                let text = format!(
-                    "cluster \"{}\" sets clusterInitBaseName, but Clusternet's lifecycle controller, \
-                     which acts on it, is off where sheetanchor owns the taint",
-                    entry.cluster.key
-                );
-                actions.push(entry.notice(Topic::ClusterInitIgnored, text));
-            }
             self.clusters.insert(entry.cluster.key.clone(), entry);
             self.nodes.set_stale();
             self.urgent = true;
@@ -189,7 +179,7 @@ impl Index {
         self.urgent |= steered || changed;
     }
 
-    fn lose_sight_of(&mut self, undecodable: Undecodable, now: Moment) {
+    fn mark_undecodable(&mut self, undecodable: Undecodable, now: Moment) {
         if let Some(entry) = self.clusters.get_mut(undecodable.key.as_str()) {
             entry.set_readable(now, false);
         }
@@ -207,7 +197,7 @@ impl Index {
 
     fn set_leading(&mut self, leading: bool) {
         self.leading = leading;
-        self.brake_gate = Gate::new();
+        self.brake_pacer = Pacer::new();
         self.nodes.forget_writes();
         for entry in self.clusters.values_mut() {
             entry.forget_writes();
@@ -222,19 +212,19 @@ impl Index {
                 }
             }
             Target::Node(name) => self.nodes.wrote(name, outcome, now),
-            Target::Brake => self.brake_gate.ended(outcome, now),
+            Target::Brake => self.brake_pacer.ended(outcome, now),
         }
     }
 
     fn tick(&mut self, now: Instant, moment: Moment, actions: &mut Vec<Action>) {
         let policy = Arc::clone(&self.policy);
-        if self.nodes.settle(self.clusters.values().map(|entry| &*entry.cluster), &policy, actions) {
+        if self.nodes.settle(self.clusters.values().map(|entry| &*entry.cluster), &policy) {
             self.urgent = true;
         }
         if self.sight.is_blind() {
             return;
         }
-        self.brake(now, moment, actions);
+        self.brake(moment, actions);
         let braked = self.brake.is_some();
         for entry in self.clusters.values_mut() {
             if entry.judge(moment, braked, &policy.health) {
@@ -247,7 +237,7 @@ impl Index {
         }
     }
 
-    fn brake(&mut self, now: Instant, moment: Moment, actions: &mut Vec<Action>) {
+    fn brake(&mut self, moment: Moment, actions: &mut Vec<Action>) {
         let cause = self.brake_cause(moment);
         let clusters = if cause.is_some() { self.failing(moment) } else { Vec::new() };
         let before = self.brake.take();
@@ -257,7 +247,7 @@ impl Index {
             _ => None,
         };
         self.brake = cause.map(|cause| {
-            let since = before.map_or(now, |before| before.since);
+            let since = before.map_or(moment, |before| before.since);
             BrakeView { cause, since, clusters }
         });
         if let Some((topic, text)) = notice {
@@ -286,37 +276,35 @@ impl Index {
 
     fn plan_writes(&mut self, now: Instant, moment: Moment, actions: &mut Vec<Action>) {
         let policy = Arc::clone(&self.policy);
-        let desk =
-            Desk { now, moment, braked: self.brake.is_some(), taint_key: &policy.taint_key, health: &policy.health };
+        let context =
+            Context { now, moment, braked: self.brake.is_some(), taint_key: &policy.taint_key, health: &policy.health };
         self.record_brake(now, actions);
+        actions.extend(self.nodes.take_untold().into_iter().map(Action::Tell));
+        let nodes_dirty = self.nodes.take_dirty();
         for entry in self.clusters.values_mut() {
-            let restless = entry.restless;
-            if restless {
-                entry.due(&desk, actions);
+            let dirty = entry.dirty;
+            if dirty {
+                entry.due(&context, actions);
             }
-            if entry.writable() {
-                self.nodes.due(entry, restless, &desk, actions);
+            if entry.readable && (dirty || nodes_dirty) {
+                self.nodes.due(entry, dirty, &context, actions);
             }
         }
     }
 
     fn record_brake(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let clusters = self.brake.as_ref().map(|brake| brake.clusters.clone()).unwrap_or_default();
-        let calm = clusters.is_empty();
-        let hurried = self.brake_gate.stored_within(BRAKE_PACE, now, |stored| stored.is_empty() == calm);
-        let known = self.brake_gate.stored() == Some(&clusters);
-        if !self.brake_record_read || known || hurried || self.brake_gate.pass(&clusters, now, Duration::ZERO).is_none()
-        {
+        // While it is on, who is silent may change with every beat.
+        let stored = self.brake_pacer.stored();
+        let current = stored.is_some_and(|(stored, at)| {
+            *stored == clusters || (stored.is_empty() == clusters.is_empty() && now < at + BRAKE_PACE)
+        });
+        let waits = self.brake_pacer.attempt(&clusters, now, Duration::ZERO).is_none();
+        if !self.brake_record_read || current || waits {
             return;
         }
-        let record = self.brake.as_ref().map(|brake| BrakeRecord {
-            rule: brake.cause.as_str(),
-            reason: brake.cause.to_string(),
-            share: brake.cause.share(),
-            clusters: brake.clusters.clone(),
-        });
-        self.brake_gate.sent(clusters);
-        actions.push(Action::Write(Write::Brake(record)));
+        self.brake_pacer.sent(clusters);
+        actions.push(Action::Write(Write::Brake(self.brake.clone())));
     }
 
     /// The heartbeats seen so far.
@@ -331,8 +319,9 @@ impl Index {
 
     /// The snapshot to publish at `now`, when one is due.
     pub fn publication(&mut self, now: Instant) -> Option<Snapshot> {
-        let calm = self.published.is_some_and(|at| now < at + CALM_PUBLICATION);
-        if !self.is_complete() || (calm && !self.urgent) {
+        let recent = self.published.is_some_and(|at| now < at + CALM_PUBLICATION);
+        // A node between two homes would pass as one of no cluster: the next tick settles it.
+        if !self.is_complete() || self.nodes.is_stale() || (recent && !self.urgent) {
             return None;
         }
         self.urgent = false;
@@ -343,15 +332,10 @@ impl Index {
     fn snapshot(&mut self, now: Instant) -> Snapshot {
         let moment = self.sight.look(now);
         let clusters: Vec<_> = self.clusters.values_mut().map(Entry::view).collect();
-        let moved =
-            clusters.len() != self.places.len() || !self.clusters.keys().all(|key| self.places.contains_key(key));
-        if moved {
-            self.places = Arc::new(self.clusters.keys().cloned().zip(0..).collect());
-        }
         let taint_key = &self.policy.taint_key;
         let homes = self.nodes.homes().filter_map(|entry| {
             let home = match &entry.home {
-                Home::Cluster(key) => NodeHome::Cluster(*self.places.get(key)?),
+                Home::Cluster(key) => NodeHome::Cluster(clusters.binary_search_by(|view| view.key().cmp(key)).ok()?),
                 _ => NodeHome::Vanished(entry.vanished(taint_key)?.into()),
             };
             Some((entry.node.name.as_str().into(), home))
@@ -362,9 +346,9 @@ impl Index {
         }
         let down = |view: &Arc<ClusterView>| !view.cluster.is_spare() && view.is_down(taint_key);
         Snapshot {
+            complete: self.is_complete(),
             active_down: clusters.iter().any(down),
             clusters,
-            places: Arc::clone(&self.places),
             nodes: Arc::clone(&self.homes),
             brake: self.brake.clone(),
             blind: self.sight.is_blind(),

@@ -2,9 +2,9 @@
 
 pub mod action;
 mod entry;
-mod gate;
 pub mod index;
 mod nodes;
+mod pacer;
 pub mod policy;
 pub mod snapshot;
 mod version;

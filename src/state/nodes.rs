@@ -8,8 +8,8 @@ use crate::domain::node::{Directory, Home, Node};
 use crate::domain::taint::{self, Fault, Taint};
 
 use super::action::{Action, Notice, Outcome, Subject, Topic, Write};
-use super::entry::{Desk, Entry};
-use super::gate::Gate;
+use super::entry::{Context, Entry};
+use super::pacer::Pacer;
 use super::policy::Policy;
 use super::version::newer;
 
@@ -20,18 +20,22 @@ type Mirror = (Option<Fault>, Option<String>);
 pub(super) struct NodeEntry {
     pub(super) node: Node,
     pub(super) home: Home,
-    gate: Gate<Mirror>,
-    restless: bool,
+    pacer: Pacer<Mirror>,
+    /// It changed since the last look for due writes, or one is still due.
+    dirty: bool,
 }
 
 /// All nodes, and the way from a node to its cluster and back.
 #[derive(Debug, Default)]
 pub(super) struct Nodes {
     entries: BTreeMap<String, NodeEntry>,
-    directory: Directory,
     residents: HashMap<ClusterKey, Vec<String>>,
     /// The clusters or nodes changed in a way that may move a node to another home.
     stale: bool,
+    /// Some entry is dirty.
+    dirty: bool,
+    /// What people are to be told once by the replica that leads.
+    untold: Vec<Notice>,
 }
 
 impl Nodes {
@@ -41,7 +45,7 @@ impl Nodes {
             let known = before.remove(&node.name);
             self.entries.insert(node.name.clone(), renewed(known, node));
         }
-        self.stale = true;
+        (self.stale, self.dirty) = (true, true);
     }
 
     pub(super) fn apply(&mut self, node: Node) {
@@ -52,6 +56,7 @@ impl Nodes {
         }
         let known = self.entries.remove(&node.name);
         self.stale |= known.as_ref().is_none_or(|known| known.node.labels != node.labels);
+        self.dirty = true;
         self.entries.insert(node.name.clone(), renewed(known, node));
     }
 
@@ -66,16 +71,24 @@ impl Nodes {
 
     pub(super) fn wrote(&mut self, name: &str, outcome: Outcome, now: Instant) {
         if let Some(entry) = self.entries.get_mut(name) {
-            entry.gate.ended(outcome, now);
-            entry.restless = true;
+            entry.pacer.ended(outcome, now);
+            (entry.dirty, self.dirty) = (true, true);
         }
     }
 
+    /// Forgets what was written and told: a new leader looks at everything anew.
     pub(super) fn forget_writes(&mut self) {
         for entry in self.entries.values_mut() {
-            entry.gate = Gate::new();
-            entry.restless = true;
+            entry.pacer = Pacer::new();
+            entry.dirty = true;
         }
+        self.dirty = true;
+        self.untold = self.entries.values().filter_map(NodeEntry::ambiguity).collect();
+    }
+
+    /// What people are to be told; nothing the next time.
+    pub(super) fn take_untold(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.untold)
     }
 
     /// The clusters changed in number, labels or ids.
@@ -83,47 +96,45 @@ impl Nodes {
         self.stale = true;
     }
 
+    /// Whether some node may belong elsewhere by now.
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale
+    }
+
     /// Finds every node's home anew, if anything about that changed. Returns whether it did.
-    pub(super) fn settle<'a>(
-        &mut self,
-        clusters: impl Iterator<Item = &'a Cluster>,
-        policy: &Policy,
-        actions: &mut Vec<Action>,
-    ) -> bool {
+    pub(super) fn settle<'a>(&mut self, clusters: impl Iterator<Item = &'a Cluster>, policy: &Policy) -> bool {
         if !std::mem::take(&mut self.stale) {
             return false;
         }
-        self.directory = Directory::new(clusters, &policy.node_labels);
+        let directory = Directory::new(clusters, &policy.node_labels);
         self.residents.clear();
         for (name, entry) in &mut self.entries {
-            let home = self.directory.home(&entry.node, &policy.node_labels, policy.match_node_names);
+            let home = directory.home(&entry.node, &policy.node_labels, policy.match_node_names);
             if let Home::Cluster(key) = &home {
                 self.residents.entry(key.clone()).or_default().push(name.clone());
             }
-            if home == entry.home {
-                continue;
+            if home != entry.home {
+                entry.home = home;
+                (entry.dirty, self.dirty) = (true, true);
+                self.untold.extend(entry.ambiguity());
             }
-            if let Home::Ambiguous(keys) = &home {
-                let keys: Vec<&str> = keys.iter().map(ClusterKey::as_str).collect();
-                let text = format!("node \"{name}\" stands for no cluster: its labels name {}", keys.join(" and "));
-                let subject = Subject::Node(name.clone(), entry.node.uid.clone());
-                actions.push(Action::Tell(Notice { subject, topic: Topic::NodeAmbiguous, text }));
-            }
-            entry.home = home;
-            entry.restless = true;
         }
         true
     }
 
-    /// The writes due to a cluster's nodes.
-    ///
-    /// `cluster_restless`: its taints or verdict may have changed since the last call.
-    pub(super) fn due(&mut self, cluster: &Entry, cluster_restless: bool, desk: &Desk<'_>, actions: &mut Vec<Action>) {
+    /// Whether some node changed, or has a write due; until one does again.
+    pub(super) fn take_dirty(&mut self) -> bool {
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// The writes due to a cluster's nodes; to those that are dirty, or to `all`.
+    pub(super) fn due(&mut self, cluster: &Entry, all: bool, context: &Context<'_>, actions: &mut Vec<Action>) {
         let Some(names) = self.residents.get(&cluster.cluster.key) else { return };
         for name in names {
-            if let Some(entry) = self.entries.get_mut(name).filter(|entry| cluster_restless || entry.restless) {
-                entry.restless = false;
-                entry.due(cluster, desk, actions);
+            if let Some(entry) = self.entries.get_mut(name).filter(|entry| all || entry.dirty) {
+                entry.dirty = false;
+                entry.due(cluster, context, actions);
+                self.dirty |= entry.dirty;
             }
         }
     }
@@ -136,28 +147,39 @@ impl Nodes {
 
 fn renewed(known: Option<NodeEntry>, node: Node) -> NodeEntry {
     match known {
-        Some(known) if known.node.uid == node.uid => NodeEntry { node, restless: true, ..known },
-        _ => NodeEntry { node, home: Home::None, gate: Gate::new(), restless: true },
+        Some(known) if known.node.uid == node.uid => NodeEntry { node, dirty: true, ..known },
+        _ => NodeEntry { node, home: Home::None, pacer: Pacer::new(), dirty: true },
     }
 }
 
 impl NodeEntry {
-    fn due(&mut self, cluster: &Entry, desk: &Desk<'_>, actions: &mut Vec<Action>) {
-        let fault = cluster.wanted(desk.taint_key);
-        let foreign = foreign_taints(&cluster.cluster.taints, desk.taint_key);
-        let taints = taint::rewritten(&self.node.taints, desk.taint_key, fault);
+    /// What to tell when its labels contradict each other.
+    fn ambiguity(&self) -> Option<Notice> {
+        let Home::Ambiguous(keys) = &self.home else { return None };
+        let (name, keys): (_, Vec<&str>) = (&self.node.name, keys.iter().map(ClusterKey::as_str).collect());
+        Some(Notice {
+            subject: Subject::Node(name.clone(), self.node.uid.clone()),
+            topic: Topic::NodeAmbiguous,
+            text: format!("node \"{name}\" stands for no cluster: its labels name {}", keys.join(" and ")),
+        })
+    }
+
+    fn due(&mut self, cluster: &Entry, context: &Context<'_>, actions: &mut Vec<Action>) {
+        let fault = cluster.wanted(context.taint_key);
+        let foreign = foreign_taints(&cluster.cluster.taints, context.taint_key);
+        let taints = taint::rewritten(&self.node.taints, context.taint_key, fault);
         let annotation = (self.node.cluster_taints != foreign).then(|| foreign.clone());
-        self.restless = taints.is_some() || annotation.is_some();
+        self.dirty = taints.is_some() || annotation.is_some();
         // As on the cluster itself: while the brake is on no taint is added.
-        let taints = taints.filter(|_| !desk.braked || fault.is_none());
+        let taints = taints.filter(|_| !context.braked || fault.is_none());
         if taints.is_none() && annotation.is_none() {
             return;
         }
         let wanted = (fault, foreign);
-        if self.gate.pass(&wanted, desk.now, cluster.pace()).is_none() {
+        if self.pacer.attempt(&wanted, context.now, cluster.health.period()).is_none() {
             return;
         }
-        self.gate.sent(wanted);
+        self.pacer.sent(wanted);
         actions.push(Action::Write(Write::Node {
             name: self.node.name.clone(),
             resource_version: self.node.resource_version.clone(),

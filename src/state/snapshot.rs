@@ -25,12 +25,12 @@ pub enum NodeHome {
 }
 
 /// The brake, when it is on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct BrakeView {
     /// Why.
     pub cause: Cause,
-    /// Since when, on our clock.
-    pub since: Instant,
+    /// Since when.
+    pub since: Moment,
     /// The clusters that are silent or say NotReady.
     pub clusters: Vec<ClusterKey>,
 }
@@ -47,10 +47,10 @@ pub struct Undecodable {
 /// The fleet at one moment.
 #[derive(Debug)]
 pub struct Snapshot {
+    /// The first lists are in. Before that nothing is known, which is not the same as no clusters.
+    pub complete: bool,
     /// The clusters, sorted by key.
     pub clusters: Vec<Arc<ClusterView>>,
-    /// Where each cluster stands in `clusters`.
-    pub places: Arc<HashMap<ClusterKey, usize>>,
     /// The nodes that stand for a cluster, by name. A node that is not here belongs to none.
     pub nodes: Arc<HashMap<Box<str>, NodeHome>>,
     /// The brake, when it is on.
@@ -68,11 +68,11 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// An empty fleet, before the first list.
+    /// Nothing known, before the first list.
     pub fn empty(now: Instant, policy: Arc<Policy>) -> Self {
         Self {
+            complete: false,
             clusters: Vec::new(),
-            places: Arc::default(),
             nodes: Arc::default(),
             brake: None,
             active_down: false,
@@ -111,7 +111,8 @@ impl Snapshot {
 
 impl Fleet for Snapshot {
     fn view(&self, key: &str) -> Option<&ClusterView> {
-        self.clusters.get(*self.places.get(key)?).map(AsRef::as_ref)
+        let place = self.clusters.binary_search_by(|view| view.key().as_str().cmp(key)).ok()?;
+        self.clusters.get(place).map(AsRef::as_ref)
     }
 
     fn gone(&self, key: &str) -> bool {

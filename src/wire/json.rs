@@ -121,3 +121,12 @@ impl<'de, T: Object<'de>> Visitor<'de> for ObjectVisitor<T> {
         Ok(self.0)
     }
 }
+
+/// `null` is as good as absent.
+pub(super) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}

@@ -9,7 +9,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::ObjectMeta;
 
-use crate::domain::lease::{Claim, Record};
+use crate::domain::election::{Claim, Record};
 
 /// What a Lease says. `None` without a resourceVersion: nothing can be decided on such an answer,
 /// since a write without one overwrites whatever is there.

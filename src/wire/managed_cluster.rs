@@ -13,9 +13,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::domain::cluster::{AgentReady, Cluster, ClusterKey, Condition, Resources};
-use crate::domain::taint::{self, Taint};
+use crate::domain::taint::Taint;
 
+use super::json::or_default;
 use super::quantity;
+use super::taint::{Pen, WireTaint, taints_json};
 
 /// The group of the ManagedCluster resource.
 pub const GROUP: &str = "clusters.clusternet.io";
@@ -64,18 +66,6 @@ struct ResourceUsage {
     memory_usage: Value,
 }
 
-/// A taint, of a ManagedCluster or of a Node: the two look alike.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct WireTaint {
-    key: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<String>,
-    effect: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    time_added: Option<String>,
-}
-
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 struct WireCondition {
@@ -87,15 +77,6 @@ struct WireCondition {
     last_transition_time: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     observed_generation: Option<i64>,
-}
-
-/// `null` is as good as absent.
-pub(super) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: Default + Deserialize<'de>,
-{
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 impl Resource for ManagedCluster {
@@ -124,12 +105,6 @@ impl Resource for ManagedCluster {
 
     fn meta_mut(&mut self) -> &mut ObjectMeta {
         &mut self.metadata
-    }
-}
-
-impl From<WireTaint> for Taint {
-    fn from(taint: WireTaint) -> Self {
-        Self { key: taint.key, value: taint.value, effect: taint.effect.as_str().into(), time_added: taint.time_added }
     }
 }
 
@@ -182,29 +157,6 @@ pub fn key(metadata: &ObjectMeta) -> ClusterKey {
 fn resources(cpu: Option<&Value>, memory: Option<&Value>) -> Option<Resources> {
     let cpu_millis = quantity::parse(cpu?)? * 1000.0;
     Some(Resources { cpu_millis, memory_bytes: quantity::parse(memory?)? })
-}
-
-/// When and under which key we write taints.
-#[derive(Clone, Copy, Debug)]
-pub struct Pen<'a> {
-    /// The key of our taint.
-    pub taint_key: &'a str,
-    /// The wall clock, RFC 3339, for entries of ours that have no time yet.
-    pub now: &'a str,
-}
-
-/// The list as the API takes it.
-pub(super) fn taints_json(taints: &[Taint], pen: Pen<'_>) -> Value {
-    let wire = |taint: &Taint| {
-        let fresh = taint.time_added.is_none() && taint::ours(taint, pen.taint_key).is_some();
-        json!(WireTaint {
-            key: taint.key.clone(),
-            value: taint.value.clone(),
-            effect: taint.effect.as_str().to_owned(),
-            time_added: if fresh { Some(pen.now.to_owned()) } else { taint.time_added.clone() },
-        })
-    };
-    taints.iter().map(wire).collect()
 }
 
 /// A merge patch that replaces `spec.taints`, and fails unless the object is still at `resource_version`.
@@ -282,7 +234,7 @@ mod tests {
         let foreign = json!([{"key": "gpu", "value": "ClusterStatusUnknown", "effect": "NoSchedule"}, {"key": "x", "value": "", "effect": "Odd", "timeAdded": "t"}]);
         let cluster = decode(json!({"metadata": {}, "spec": {"taints": foreign}})).expect("decodes");
         let mut taints = cluster.taints;
-        taints.push(taint::Fault::ClusterStatusUnknown.taint("k"));
+        taints.push(crate::domain::taint::Fault::ClusterStatusUnknown.taint("k"));
         let patch = taints_patch("7", &taints, Pen { taint_key: "k", now: "now" });
         assert_eq!(patch["metadata"]["resourceVersion"], "7");
         assert_eq!(patch["spec"]["taints"].as_array().map(|list| &list[..2]), foreign.as_array().map(|list| &list[..]));

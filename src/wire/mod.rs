@@ -9,3 +9,4 @@ pub mod node;
 pub mod patch;
 mod quantity;
 pub mod subscription;
+pub mod taint;

@@ -11,7 +11,8 @@ use serde_json::{Map, Value, json};
 use crate::domain::node::{CLUSTER_LABEL, Node};
 use crate::domain::taint::Taint;
 
-use super::managed_cluster::{Pen, WireTaint, or_default, taints_json};
+use super::json::or_default;
+use super::taint::{Pen, WireTaint, taints_json};
 
 /// The annotation on a Node that repeats the foreign taints of its cluster. Its change is what
 /// wakes the scheduler, which does not watch ManagedClusters.

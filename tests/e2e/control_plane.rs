@@ -28,6 +28,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Options {
     /// Further flags of kube-apiserver.
     pub(crate) api_server_args: Vec<String>,
+    /// Clusternet is not installed: [`ControlPlane::apply_crds`] does it later.
+    pub(crate) without_crds: bool,
 }
 
 /// The running control plane. Fields are dropped from the top: clients before servers.
@@ -47,14 +49,17 @@ pub(crate) struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Starts etcd and kube-apiserver, and waits until Clusternet's resources are served.
+    /// Starts etcd and kube-apiserver, and waits until Clusternet's resources are served (unless
+    /// they are not wanted).
     pub(crate) async fn start(options: Options) -> Self {
         // The second test of a process finds it installed already.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         for attempt in 1.. {
             match Self::try_start(options.clone()).await {
                 Ok(control_plane) => {
-                    apply_crds(&control_plane.client).await;
+                    if !options.without_crds {
+                        control_plane.apply_crds().await;
+                    }
                     return control_plane;
                 }
                 Err(report) if attempt == START_ATTEMPTS => panic!("{report}"),
@@ -86,6 +91,11 @@ impl ControlPlane {
         control_plane.api_server = Some(control_plane.spawn_api_server());
         control_plane.wait_until_ready().await?;
         Ok(control_plane)
+    }
+
+    /// Installs Clusternet's resources.
+    pub(crate) async fn apply_crds(&self) {
+        apply_crds(&self.client).await;
     }
 
     /// A client that may do everything.
@@ -287,7 +297,9 @@ fn write_kubeconfig(pki: &Pki, port: u16, user: &str, group: Option<&str>) -> Pa
 async fn client_from(kubeconfig: &Path) -> Client {
     let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
     let options = KubeConfigOptions::default();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+    // After an outage a beat is due at once, not after what a client has backed off to.
+    config.default_retry = false;
     Client::try_from(config).unwrap()
 }
 

@@ -11,13 +11,30 @@
 
 mod control_plane;
 mod fleet;
+mod guarded;
 mod nodes;
 mod pki;
 mod process;
+mod request;
+mod rival;
 mod scene;
 mod sheetanchor;
+mod subscriptions;
 mod wait;
 
+mod bad_input;
+mod bindings;
+mod blindness;
 mod control_plane_smoke;
+mod emptying;
+mod foreign;
 mod harness_smoke;
+mod odd_writes;
+mod placements;
+mod replicas;
 mod scheduling;
+mod spares;
+mod stamps;
+mod startup;
+mod verdicts;
+mod witnesses;

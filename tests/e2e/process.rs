@@ -47,6 +47,11 @@ impl Process {
         Self { name: name.to_owned(), child, watcher, reaped: false, log }
     }
 
+    /// The number that the kernel knows it by.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         // After the wait the kernel may give the number to any other process.

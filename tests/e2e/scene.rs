@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -66,9 +66,7 @@ impl Scene {
 
     /// What `/api/v1/fleet` says about a cluster.
     pub(crate) async fn cluster(&self, name: &str) -> Option<Value> {
-        let fleet: Value = serde_json::from_str(&self.sheetanchor.admin("/api/v1/fleet").await.ok()?).ok()?;
-        let key = format!("{FLEET}/{name}");
-        fleet["clusters"].as_array()?.iter().find(|cluster| cluster["name"] == key.as_str()).cloned()
+        cluster_at(&self.sheetanchor, name).await
     }
 
     /// Waits until a cluster has this verdict.
@@ -95,6 +93,44 @@ impl Scene {
     pub(crate) async fn taints(&self, name: &str) -> Vec<Value> {
         let stored = self.member(name).stored().await;
         stored.data["spec"]["taints"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// How many versions of its spec a ManagedCluster has had. Taints are spec, beats and conditions
+    /// are not: one that is still at 1 was never tainted, however shortly.
+    pub(crate) async fn generation(&self, name: &str) -> i64 {
+        self.member(name).stored().await.metadata.generation.unwrap()
+    }
+
+    /// Our condition on a ManagedCluster: its status and its reason.
+    pub(crate) async fn alive(&self, name: &str) -> Option<(String, String)> {
+        let stored = self.member(name).stored().await;
+        let conditions = stored.data["status"]["conditions"].as_array()?;
+        let ours = conditions.iter().find(|condition| condition["type"] == "sheetanchor.dev/Alive")?;
+        Some((ours["status"].as_str()?.to_owned(), ours["reason"].as_str()?.to_owned()))
+    }
+
+    /// Waits until our condition says so.
+    pub(crate) async fn until_alive(&self, name: &str, status: &str, reason: &str) {
+        let wanted = (status.to_owned(), reason.to_owned());
+        eventually(&format!("{name} to be Alive={status}, {reason}"), PATIENCE, async || {
+            let alive = self.alive(name).await;
+            if alive.as_ref() == Some(&wanted) { Ok(()) } else { Err(format!("{alive:?}")) }
+        })
+        .await;
+    }
+
+    /// Waits for an Event about the object of that name with this reason, and says its text.
+    pub(crate) async fn until_event(&self, object: &str, reason: &str) -> String {
+        let api: Api<Event> = Api::all(self.client.clone());
+        eventually(&format!("the Event {reason} about {object}"), PATIENCE, async || {
+            let events = api.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
+            let about = |event: &&Event| event.involved_object.name.as_deref() == Some(object);
+            let found = events.iter().filter(about).find(|event| event.reason.as_deref() == Some(reason));
+            found.and_then(|event| event.message.clone()).ok_or_else(|| {
+                format!("{:?}", events.iter().filter(about).map(|event| &event.reason).collect::<Vec<_>>())
+            })
+        })
+        .await
     }
 
     /// The values of our taint on a Node.
@@ -141,4 +177,11 @@ impl Scene {
         })
         .await
     }
+}
+
+/// What a replica's `/api/v1/fleet` says about a cluster.
+pub(crate) async fn cluster_at(replica: &Sheetanchor, name: &str) -> Option<Value> {
+    let fleet = replica.fleet().await?;
+    let key = format!("{FLEET}/{name}");
+    fleet["clusters"].as_array()?.iter().find(|cluster| cluster["name"] == key.as_str()).cloned()
 }

@@ -1,5 +1,6 @@
 //! The binary under test, as a process, and what makes Kubernetes call it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -20,7 +21,8 @@ use crate::pki::{Leaf, Pki, text};
 use crate::process::{EndsWithStdin, Process};
 use crate::wait::{PATIENCE, eventually};
 
-const NAMESPACE: &str = "sheetanchor-system";
+/// The namespace of its own objects.
+pub(crate) const NAMESPACE: &str = "sheetanchor-system";
 
 /// How to start one replica.
 pub(crate) struct SheetanchorOptions {
@@ -75,13 +77,20 @@ impl Sheetanchor {
     /// Starts a replica and waits until it is ready.
     pub(crate) async fn start(control_plane: &ControlPlane, options: SheetanchorOptions) -> Self {
         ensure_namespace(&control_plane.client(), NAMESPACE).await;
+        let mut sheetanchor = Self::spawn(control_plane, options);
+        sheetanchor.wait_until_ready().await;
+        sheetanchor
+    }
+
+    /// Starts a replica that may never become ready.
+    pub(crate) fn spawn(control_plane: &ControlPlane, options: SheetanchorOptions) -> Self {
         let pki = control_plane.pki();
         let (port, admin_port) = (free_port(), free_port());
         let serving_cert = pki.server(&["127.0.0.1", "localhost"]);
         let kubeconfig = control_plane.kubeconfig(&options.user, options.group.as_deref());
         let dir = control_plane.dir().to_owned();
         let command = command(&options, text(&kubeconfig), &serving_cert, port, admin_port);
-        let mut sheetanchor = Self {
+        Self {
             process: Process::spawn(&options.name, command, &dir, EndsWithStdin::No),
             options,
             kubeconfig,
@@ -93,18 +102,21 @@ impl Sheetanchor {
             admin_port,
             doors: client(&format!("https://127.0.0.1:{port}"), Some(pki)),
             admin: client(&format!("http://127.0.0.1:{admin_port}"), None),
-        };
-        sheetanchor.wait_until_ready().await;
-        sheetanchor
+        }
     }
 
-    /// Kills it and starts it again: same ports, same identity, nothing remembered.
+    /// Kills it and starts it again: same ports, nothing remembered.
     pub(crate) async fn restart(&mut self) {
+        self.respawn();
+        self.wait_until_ready().await;
+    }
+
+    /// As [`Sheetanchor::restart`], but it may never become ready.
+    pub(crate) fn respawn(&mut self) {
         self.process.kill();
         let command = command(&self.options, text(&self.kubeconfig), &self.serving_cert, self.port, self.admin_port);
         let name = &self.options.name;
         self.process = Process::spawn(name, command, &self.dir, EndsWithStdin::No);
-        self.wait_until_ready().await;
     }
 
     /// The root of its doors, as the scheduler and the API server are told it.
@@ -122,11 +134,42 @@ impl Sheetanchor {
         get(&self.admin, path).await
     }
 
+    /// What `/api/v1/fleet` says.
+    pub(crate) async fn fleet(&self) -> Option<Value> {
+        serde_json::from_str(&self.admin("/api/v1/fleet").await.ok()?).ok()
+    }
+
+    /// The value of a metric, by its name and labels as they stand on the page, without the prefix
+    /// `sheetanchor_`; 0 when it is not there.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let page = self.admin("/metrics").await.unwrap();
+        let mut lines = page.lines().filter_map(|line| line.strip_prefix("sheetanchor_")?.strip_prefix(name));
+        lines.find_map(|rest| rest.strip_prefix(' ')).map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// Which of these nodes `/filter` lets a pod without tolerations pass, and why not the others.
+    pub(crate) async fn filter(&self, nodes: &[&str]) -> (Vec<String>, BTreeMap<String, String>) {
+        let (status, answer) =
+            self.post("/filter", &json!({"Pod": {"metadata": {"name": "p"}}, "NodeNames": nodes})).await;
+        assert_eq!(status, StatusCode::OK, "{answer:?}");
+        let mut answer: Value = serde_json::from_slice(&answer).unwrap();
+        let passed = serde_json::from_value(answer["NodeNames"].take()).unwrap();
+        let failed: Option<_> = serde_json::from_value(answer["FailedAndUnresolvableNodes"].take()).unwrap();
+        (passed, failed.unwrap_or_default())
+    }
+
     /// Posts to a door, as the scheduler does: the status and the body, whatever they are.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> (StatusCode, Bytes) {
-        let request = Request::post(path)
+        self.call("POST", path, body.to_string()).await
+    }
+
+    /// Sends anything to a door: the status and the body, whatever they are.
+    pub(crate) async fn call(&self, method: &str, path: &str, body: impl Into<Vec<u8>>) -> (StatusCode, Bytes) {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
             .header("content-type", "application/json")
-            .body(body.to_string().into_bytes().into())
+            .body(body.into().into())
             .unwrap();
         let answer = self.doors.send(request).await.unwrap();
         let status = answer.status();
@@ -134,7 +177,8 @@ impl Sheetanchor {
         (status, body.to_bytes())
     }
 
-    async fn wait_until_ready(&mut self) {
+    /// Waits for `/readyz`.
+    pub(crate) async fn wait_until_ready(&mut self) {
         let what = format!("{} to be ready", self.options.name);
         let (process, doors) = (&mut self.process, &self.doors);
         eventually(&what, PATIENCE, async || {

@@ -1,6 +1,6 @@
 //! Holds the brake and the health rules to the reference model.
 //!
-//! The scenarios, the seeds and the random numbers are the model's own (`brake-model.py`), so the
+//! The scenarios, the seeds and the random numbers are the model's own (`tests/data/brake-model.py`), so the
 //! fleet beats at exactly the same seconds; its results stand in the table below.
 
 use std::time::{Duration, Instant};

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use sheetanchor::clock;
 use sheetanchor::domain::cluster::{AgentReady, Cluster, ClusterKey};
 use sheetanchor::domain::health::{Health, HealthPolicy, Verdict};
+use sheetanchor::domain::placement::Fleet;
 use sheetanchor::domain::placement::SparePolicy;
 use sheetanchor::domain::taint::{self, Fault, UNSCHEDULABLE_KEY};
 use sheetanchor::state::ALIVE_CONDITION;
@@ -218,7 +219,7 @@ impl Stage {
 
     pub(crate) fn health(&self, name: &str) -> &Health {
         let snapshot = self.snapshot();
-        &snapshot.clusters[snapshot.places[key(name).as_str()]].health
+        &snapshot.view(key(name).as_str()).expect("known").health
     }
 
     pub(crate) fn verdict(&self, name: &str) -> Verdict {

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::sleep_until;
 
 use crate::clock;
-use crate::domain::lease::Term;
+use crate::domain::election::Term;
 
 /// How far ahead a term without an election reaches; it is counted anew at each question.
 const UNCONTESTED: Duration = Duration::from_secs(24 * 60 * 60);

@@ -83,20 +83,19 @@ pub(super) struct Exchange<'a> {
 }
 
 impl<'a> Exchange<'a> {
-    /// Replication: every matching cluster is bound, so an addition has nothing to do with a drop.
-    /// Returns who goes out: nobody.
-    pub(super) fn independent(&mut self) -> BTreeSet<&'a str> {
+    /// Puts the dropped clusters back with what they had. All that plain Replication needs: every
+    /// matching cluster is bound there, so an addition has nothing to do with a drop.
+    pub(super) fn restore(&mut self) {
         for member in &self.restored {
             let row = self.was.0.get(member.cluster).cloned().unwrap_or_default();
             self.will.0.insert(member.cluster, row);
         }
-        BTreeSet::new()
     }
 
     /// Sub-groups: each has its number of clusters, so for one that comes back, an addition to the
     /// same sub-group goes out. Returns who goes out.
     pub(super) fn one_for_one(&mut self) -> BTreeSet<&'a str> {
-        self.independent();
+        self.restore();
         let mut out = BTreeSet::new();
         for member in &self.restored {
             let rival = |added: &&Member| added.group == member.group && !out.contains(added.cluster);
@@ -113,7 +112,7 @@ impl<'a> Exchange<'a> {
     /// additions that nothing is left for.
     pub(super) fn by_replicas(&mut self) -> BTreeSet<&'a str> {
         let feeds: BTreeSet<&str> = self.will.0.values().flat_map(|row| row.keys().copied()).collect();
-        self.independent();
+        self.restore();
         let mut payers = BTreeSet::new();
         for feed in feeds {
             let mut sources = self.sources(feed);
@@ -121,8 +120,9 @@ impl<'a> Exchange<'a> {
             for own_group in [true, false] {
                 for (member, due) in self.restored.iter().zip(&mut dues) {
                     for source in sources.iter_mut().filter(|source| !own_group || source.group == member.group) {
-                        let part = (*due).min(source.spare);
-                        (*due, source.spare, source.paid) = (*due - part, source.spare - part, source.paid + part);
+                        let part = (*due).min(source.available);
+                        (*due, source.available, source.paid) =
+                            (*due - part, source.available - part, source.paid + part);
                     }
                 }
             }
@@ -159,12 +159,12 @@ impl<'a> Exchange<'a> {
 struct Source<'a> {
     cluster: &'a str,
     group: Option<usize>,
-    spare: i32,
+    available: i32,
     paid: i32,
 }
 
 impl<'a> Source<'a> {
-    fn new(cluster: &'a str, group: Option<usize>, spare: i32) -> Self {
-        Self { cluster, group, spare, paid: 0 }
+    fn new(cluster: &'a str, group: Option<usize>, available: i32) -> Self {
+        Self { cluster, group, available, paid: 0 }
     }
 }

@@ -28,7 +28,7 @@ fn a_verdict_rejects_with_its_facts() {
             ),
         ),
         ("Lost", Some("Lost: no heartbeat for 48s (limit 45s)")),
-        ("NotReady", Some("NotReady: its agent reported Ready=False in 2 reports in a row")),
+        ("NotReady", Some("NotReady: its agent reported Ready=False in 2 reports in a row (limit 2)")),
         ("NeverReported", Some("NeverReported: no heartbeat for 48s since we first saw it (limit 45s)")),
         ("Recovering", Some("Recovering: beats again: 0 of 2 on-time heartbeats needed")),
     ];

@@ -1,18 +1,19 @@
 //! The door, with bodies as real API servers send them. What becomes of an answer is judged by
 //! applying its patch as the API server would.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use base64::Engine;
 use serde_json::{Value, json};
 
+use super::super::testing::mk_snapshot;
 use super::*;
 use crate::domain::cluster::ClusterKey;
 use crate::domain::health::Health;
-use crate::domain::placement::{ClusterView, SparePolicy};
+use crate::domain::placement::ClusterView;
 use crate::domain::taint::{Fault, UNSCHEDULABLE_KEY};
-use crate::domain::testing::{POLICY, at, mk_ready, mk_silent, mk_view};
-use crate::state::policy::Policy;
+use crate::domain::testing::{at, mk_ready, mk_silent, mk_view};
 use crate::state::snapshot::{NodeHome, Undecodable};
 
 mod bindings;
@@ -38,26 +39,11 @@ fn mk_prod(key: &str, health: Health) -> ClusterView {
 
 /// A fleet at 48 s. [`NODE`] stands for the first cluster.
 fn snapshot(mut clusters: Vec<ClusterView>) -> Snapshot {
-    let policy = Policy {
-        health: POLICY,
-        taint_key: UNSCHEDULABLE_KEY.to_owned(),
-        spares: SparePolicy::Prefer,
-        node_labels: vec![],
-        match_node_names: false,
-    };
     let first = clusters.first().map(|view| view.key().clone());
     clusters.sort_by(|left, right| left.key().cmp(right.key()));
-    let places: HashMap<ClusterKey, usize> =
-        clusters.iter().enumerate().map(|(place, view)| (view.key().clone(), place)).collect();
-    let home = first.and_then(|key| Some((Box::from(NODE), NodeHome::Cluster(*places.get(&key)?))));
-    Snapshot {
-        clusters: clusters.into_iter().map(Arc::new).collect(),
-        places: Arc::new(places),
-        nodes: Arc::new(home.into_iter().collect()),
-        blind: false,
-        taken: (clock::now(), at(48_000)),
-        ..Snapshot::empty(clock::now(), Arc::new(policy))
-    }
+    let place = clusters.iter().position(|view| Some(view.key()) == first.as_ref());
+    let home = place.map(|place| (NODE.to_owned(), NodeHome::Cluster(place)));
+    mk_snapshot(clock::now(), clusters, home.into_iter().collect())
 }
 
 /// What the door made of a request.
@@ -65,7 +51,7 @@ fn snapshot(mut clusters: Vec<ClusterView>) -> Snapshot {
 struct Made {
     outcome: AdmissionOutcome,
     response: Value,
-    /// The object that is stored in the end; that of the request when it was refused.
+    /// The object that is stored in the end; that of the request when it was denied.
     object: Value,
 }
 
@@ -113,14 +99,4 @@ fn tainted() -> Snapshot {
         mk_prod("clusternet-a/child-1", mk_silent(false)).tainted(ours),
         mk_prod("clusternet-b/child-2", mk_ready()),
     ])
-}
-
-#[test]
-fn every_outcome_has_its_word() {
-    let words: BTreeMap<&str, AdmissionOutcome> =
-        AdmissionOutcome::ALL.into_iter().map(|outcome| (outcome.as_str(), outcome)).collect();
-    assert_eq!(words.len(), AdmissionOutcome::ALL.len());
-    for (word, outcome) in words {
-        assert_eq!(word, format!("{outcome:?}"));
-    }
 }

@@ -1,5 +1,5 @@
 use std::collections::{HashMap, HashSet};
-use std::sync::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -11,36 +11,16 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tower::ServiceExt;
 
+use super::super::guardrails::INLINE_BYTES_MAX;
+use super::super::testing::{exposed, mk_snapshot};
 use super::*;
 use crate::domain::health::Verdict;
-use crate::domain::placement::SparePolicy;
-use crate::domain::taint::UNSCHEDULABLE_KEY;
-use crate::domain::testing::{POLICY, at, mk_each, mk_ready, mk_silent, mk_taint, mk_view};
-use crate::state::policy::Policy;
+use crate::domain::testing::{mk_each, mk_ready, mk_silent, mk_taint, mk_view};
 
 macro_rules! data {
     ($name:literal) => {
         include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/", $name, ".json"))
     };
-}
-
-/// The fleet of `views` at 48 s, and where its nodes belong.
-fn mk_snapshot(now: Instant, views: Vec<ClusterView>, homes: Vec<(String, NodeHome)>) -> Snapshot {
-    let policy = Policy {
-        health: POLICY,
-        taint_key: UNSCHEDULABLE_KEY.to_owned(),
-        spares: SparePolicy::Prefer,
-        node_labels: Vec::new(),
-        match_node_names: false,
-    };
-    Snapshot {
-        places: Arc::new(views.iter().enumerate().map(|(place, view)| (view.key().clone(), place)).collect()),
-        clusters: views.into_iter().map(Arc::new).collect(),
-        nodes: Arc::new(homes.into_iter().map(|(node, home)| (node.into(), home)).collect()),
-        blind: false,
-        taken: (now, at(48_000)),
-        ..Snapshot::empty(now, Arc::new(policy))
-    }
 }
 
 /// The fleet that `tests/data/README.md` describes.
@@ -54,24 +34,31 @@ fn mk_recorded_fleet(now: Instant) -> Snapshot {
     mk_snapshot(now, views, (0..3).map(node).collect())
 }
 
-fn text(answer: Result<Answer, BadRequest>) -> String {
-    String::from_utf8(answer.unwrap().body).unwrap()
+fn filtered(body: &str, snapshot: &Snapshot, now: Instant) -> String {
+    String::from_utf8(filter(body.as_bytes(), snapshot, now).unwrap().0).unwrap()
+}
+
+fn prioritized(body: &str, snapshot: &Snapshot, now: Instant) -> String {
+    String::from_utf8(prioritize(body.as_bytes(), snapshot, now).unwrap()).unwrap()
 }
 
 #[test]
 fn recorded_calls_are_answered_to_the_byte() {
     let now = clock::now();
     let snapshot = mk_recorded_fleet(now);
-    for (name, verb, body, expected) in [
-        ("names-filter", Verb::Filter, data!("names-filter"), data!("names-filter.expected")),
-        ("nodes-filter", Verb::Filter, data!("nodes-filter"), data!("nodes-filter.expected")),
-        ("names-prioritize", Verb::Prioritize, data!("names-prioritize"), data!("names-prioritize.expected")),
-        ("nodes-prioritize", Verb::Prioritize, data!("nodes-prioritize"), data!("nodes-prioritize.expected")),
+    for (body, expected) in [
+        (data!("names-filter"), data!("names-filter.expected")),
+        (data!("nodes-filter"), data!("nodes-filter.expected")),
     ] {
-        let answer = verb.answer(body.as_bytes(), &snapshot, now).unwrap();
-        let rejected = BTreeMap::from([(Grounds::Verdict(Verdict::Lost), 1)]);
-        assert_eq!(answer.outcome, Outcome { asked: 3, favoured: 2, rejected }, "{name}");
-        assert_eq!(String::from_utf8(answer.body).unwrap(), expected, "{name}");
+        let (answer, rejections) = filter(body.as_bytes(), &snapshot, now).unwrap();
+        assert_eq!(String::from_utf8(answer).unwrap(), expected);
+        assert_eq!(rejections, Rejections::from([(Grounds::Verdict(Verdict::Lost), 1)]));
+    }
+    for (body, expected) in [
+        (data!("names-prioritize"), data!("names-prioritize.expected")),
+        (data!("nodes-prioritize"), data!("nodes-prioritize.expected")),
+    ] {
+        assert_eq!(prioritized(body, &snapshot, now), expected);
     }
 }
 
@@ -80,7 +67,7 @@ fn recorded_calls_are_answered_to_the_byte() {
 fn reasons_are_of_the_time_of_the_call() {
     let now = clock::now();
     let later = now + Duration::from_secs(14);
-    let answer = text(filter(data!("names-filter").as_bytes(), &mk_recorded_fleet(now), later));
+    let answer = filtered(data!("names-filter"), &mk_recorded_fleet(now), later);
     assert!(answer.contains("no heartbeat for 1m02s (limit 45s)"), "{answer}");
 }
 
@@ -98,7 +85,7 @@ fn odd_calls_get_plain_answers() {
         ("nowhere".to_owned(), NodeHome::Cluster(7)),
     ];
     let snapshot = Snapshot { nodes: mk_snapshot(now, Vec::new(), homes).nodes, ..mk_recorded_fleet(now) };
-    for (body, filtered, prioritized) in [
+    for (body, passed, scored) in [
         (r#"{"Pod":{},"Nodes":null,"NodeNames":null}"#, nothing, "[]"),
         ("{}", nothing, "[]"),
         (r#"{"NodeNames":[]}"#, no_names, "[]"),
@@ -110,8 +97,8 @@ fn odd_calls_get_plain_answers() {
             "[]",
         ),
     ] {
-        assert_eq!(text(filter(body.as_bytes(), &snapshot, now)), filtered, "{body}");
-        assert_eq!(text(prioritize(body.as_bytes(), &snapshot, now)), prioritized, "{body}");
+        assert_eq!(filtered(body, &snapshot, now), passed, "{body}");
+        assert_eq!(prioritized(body, &snapshot, now), scored, "{body}");
     }
 }
 
@@ -121,22 +108,8 @@ fn a_vanished_cluster_is_rejected_whatever_is_tolerated() {
     let now = clock::now();
     let homes = vec![("gone".to_owned(), NodeHome::Vanished("fleet/eu-9".into()))];
     let body = r#"{"Pod":{"spec":{"tolerations":[{"operator":"Exists"}]}},"NodeNames":["gone"]}"#;
-    let answer = filter(body.as_bytes(), &mk_snapshot(now, Vec::new(), homes), now).unwrap();
-    assert_eq!(answer.outcome.rejected, BTreeMap::from([(Grounds::Vanished, 1)]));
-}
-
-/// Remembers what it is told.
-#[derive(Default)]
-struct Notes(Mutex<Vec<(Verb, Option<Outcome>)>>);
-
-impl Observer for Notes {
-    fn answered(&self, verb: Verb, outcome: &Outcome) {
-        self.0.lock().unwrap().push((verb, Some(outcome.clone())));
-    }
-
-    fn refused(&self, verb: Verb) {
-        self.0.lock().unwrap().push((verb, None));
-    }
+    let (_, rejections) = filter(body.as_bytes(), &mk_snapshot(now, Vec::new(), homes), now).unwrap();
+    assert_eq!(rejections, Rejections::from([(Grounds::Vanished, 1)]));
 }
 
 async fn call(door: &Door, method: Method, path: &str, body: impl Into<Body>) -> (StatusCode, [String; 2], Bytes) {
@@ -148,10 +121,10 @@ async fn call(door: &Door, method: Method, path: &str, body: impl Into<Body>) ->
 }
 
 #[tokio::test]
-async fn the_routes_answer_with_a_length() {
-    let notes = Arc::new(Notes::default());
-    let snapshot = Snapshot { blind: true, ..mk_recorded_fleet(clock::now()) };
-    let door = Door::new(Snapshots::new(snapshot), notes.clone());
+async fn the_routes_answer_with_a_length_and_count() {
+    let counters = DoorCounters::default();
+    let snapshots = Snapshots::new(Snapshot { blind: true, ..mk_recorded_fleet(clock::now()) });
+    let door = Door::new(snapshots.clone(), counters.clone());
     for (path, body, expected) in [
         ("/filter", data!("names-filter"), data!("names-filter.expected")),
         ("/prioritize", data!("names-prioritize"), data!("names-prioritize.expected")),
@@ -166,17 +139,24 @@ async fn the_routes_answer_with_a_length() {
     assert_eq!(headers, ["application/json".to_owned(), expected.len().to_string()]);
     let (status, ..) = call(&door, Method::GET, "/filter", Body::empty()).await;
     assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
-    let rejected = BTreeMap::from([(Grounds::Verdict(Verdict::Lost), 1)]);
-    let outcome = Some(Outcome { asked: 3, favoured: 2, rejected });
-    let expected = [(Verb::Filter, outcome.clone()), (Verb::Prioritize, outcome), (Verb::Filter, None)];
-    assert_eq!(*notes.0.lock().unwrap(), expected);
+    snapshots.publish(Snapshot::empty(clock::now(), Arc::clone(&snapshots.load().policy)));
+    let (status, ..) = call(&door, Method::POST, "/prioritize", data!("names-prioritize")).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    let expected = [
+        r#"extender_calls_total{verb="filter",outcome="Answered"} 1"#,
+        r#"extender_calls_total{verb="filter",outcome="Refused"} 1"#,
+        r#"extender_calls_total{verb="prioritize",outcome="Answered"} 1"#,
+        r#"extender_calls_total{verb="prioritize",outcome="Unsynced"} 1"#,
+        r#"extender_rejected_nodes_total{reason="Lost"} 1"#,
+    ];
+    assert_eq!(exposed(|registry| counters.register(registry)), expected);
 }
 
 /// A body beside the worker's limit and one beyond it get the same answer.
 #[tokio::test]
 async fn large_bodies_are_answered_alike() {
     let snapshot = Snapshot { blind: true, ..mk_recorded_fleet(clock::now()) };
-    let door = Door::new(Snapshots::new(snapshot), Arc::new(()));
+    let door = Door::new(Snapshots::new(snapshot), DoorCounters::default());
     let body = data!("nodes-filter");
     for bytes in [body.len(), INLINE_BYTES_MAX, INLINE_BYTES_MAX + 1] {
         let padded = format!("{}{body}", " ".repeat(bytes - body.len()));
@@ -284,7 +264,7 @@ proptest! {
             }
         }
 
-        let answer = text(filter(body.as_bytes(), &snapshot, now));
+        let answer = filtered(&body, &snapshot, now);
         let result: GoFilterResult<'_> = serde_json::from_str(&answer).unwrap();
         prop_assert_eq!(result.failed_and_unresolvable_nodes, rejected);
         prop_assert!(result.failed_nodes.is_none() && result.error.is_empty());
@@ -297,7 +277,7 @@ proptest! {
         });
         prop_assert_eq!(echoed, in_full.then(|| passed.iter().map(|place| items[*place].clone()).collect()));
 
-        let scores: Vec<GoHostPriority> = serde_json::from_str(&text(prioritize(body.as_bytes(), &snapshot, now))).unwrap();
+        let scores: Vec<GoHostPriority> = serde_json::from_str(&prioritized(&body, &snapshot, now)).unwrap();
         prop_assert_eq!(scores.into_iter().map(|entry| (entry.host, entry.score)).collect::<Vec<_>>(), scored);
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::super::limits::{BODY_BYTES_MAX, ConnectionLimits, RequestLimits, SCHEDULER_BODY_BYTES_MAX};
 use super::super::testing::{H1, H2, TestServer, soon, until, until_closed};
-use super::{BodyError, Guardrails, Intake, enclose};
+use super::{BodyError, BodyLimits, Guardrails, INLINE_BYTES_MAX, handle_body, with_fallbacks};
 
 const MIB: usize = 1024 * 1024;
 
@@ -57,8 +57,8 @@ async fn start(limits: RequestLimits, gate: &Gate) -> TestServer {
             }),
         )
         .route("/panic", get(async || -> &'static str { panic!("a bug") }));
-    let app = rails.around(extender, SCHEDULER_BODY_BYTES_MAX).merge(rails.around(admission, BODY_BYTES_MAX));
-    TestServer::start(enclose(app), ConnectionLimits::default()).await
+    let app = rails.with_limits(extender, SCHEDULER_BODY_BYTES_MAX).merge(rails.with_limits(admission, BODY_BYTES_MAX));
+    TestServer::start(with_fallbacks(app), ConnectionLimits::default()).await
 }
 
 async fn start_default() -> TestServer {
@@ -150,14 +150,14 @@ async fn reading_stops_at_the_limit() {
         (100 * CHUNK, 10 * CHUNK, 11, false),
     ] {
         let bodies = Arc::new(Semaphore::new(room));
-        let intake = Intake { bodies: Arc::clone(&bodies), body_bytes_max: limit };
+        let limits = BodyLimits { bodies: Arc::clone(&bodies), body_bytes_max: limit };
         let asked = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&asked);
         let endless = Body::from_stream(futures::stream::repeat_with(move || {
             counter.fetch_add(1, Ordering::SeqCst);
             Ok::<_, Infallible>(vec![b'x'; CHUNK])
         }));
-        let error = intake.read(&HeaderMap::new(), endless).await.unwrap_err();
+        let error = limits.read(&HeaderMap::new(), endless).await.unwrap_err();
         assert_eq!(matches!(error, BodyError::TooLarge { .. }), too_large);
         assert_eq!(asked.load(Ordering::SeqCst), chunks);
         assert_eq!(bodies.available_permits(), room);
@@ -166,13 +166,13 @@ async fn reading_stops_at_the_limit() {
 
 #[tokio::test]
 async fn a_body_that_announces_too_much_is_not_read() {
-    let intake = Intake { bodies: Arc::new(Semaphore::new(100)), body_bytes_max: 10 };
+    let limits = BodyLimits { bodies: Arc::new(Semaphore::new(100)), body_bytes_max: 10 };
     let body = Body::from_stream(futures::stream::poll_fn(|_| -> std::task::Poll<Option<Result<Bytes, Infallible>>> {
         panic!("read")
     }));
     let mut headers = HeaderMap::new();
     headers.insert("content-length", 11.into());
-    let error = intake.read(&headers, body).await.unwrap_err();
+    let error = limits.read(&headers, body).await.unwrap_err();
     assert!(matches!(error, BodyError::TooLarge { limit: 10 }));
 }
 
@@ -237,6 +237,21 @@ async fn a_handler_that_takes_too_long_is_given_up() {
     let answer = client.post("/held", "").await.unwrap();
     let reason = "the request took too long";
     assert_refused(answer, StatusCode::REQUEST_TIMEOUT, reason).await;
+}
+
+/// And a panic over either ends the request, not the server.
+#[tokio::test]
+async fn only_large_bodies_leave_the_worker() {
+    let worker = std::thread::current().id();
+    for (bytes, stays) in [(INLINE_BYTES_MAX, true), (INLINE_BYTES_MAX + 1, false)] {
+        let body = Bytes::from(vec![b'x'; bytes]);
+        let made = handle_body(body.clone(), |body| (body.len(), std::thread::current().id()));
+        let (length, thread) = made.await;
+        assert_eq!((length, thread == worker), (bytes, stays));
+        let handling = tokio::spawn(handle_body(body, |_| -> () { panic!("a bug") }));
+        let panic = handling.await.unwrap_err().into_panic();
+        assert_eq!(panic.downcast_ref::<&str>(), Some(&"a bug"), "{bytes}");
+    }
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use tokio::process::Command;
 use tokio::sync::Notify;
 
 use super::super::counters::{HandshakeFailure, HangUp};
-use super::super::guardrails::{Guardrails, enclose};
+use super::super::guardrails::{Guardrails, with_fallbacks};
 use super::super::limits::{BODY_BYTES_MAX, ConnectionLimits, RequestLimits};
 use super::super::testing::{H1, H2, TestServer, soon, until, until_closed};
 
@@ -32,7 +32,7 @@ fn app(gate: &Arc<Notify>) -> Router {
         .route("/echo", post(|body: Bytes| async { body }))
         .route("/held", get(held));
     let limits = RequestLimits { timeout: 2 * SHORT, ..RequestLimits::default() };
-    enclose(Guardrails::new(limits).around(door, BODY_BYTES_MAX))
+    with_fallbacks(Guardrails::new(limits).with_limits(door, BODY_BYTES_MAX))
 }
 
 async fn start(limits: ConnectionLimits) -> TestServer {

@@ -259,5 +259,6 @@ fn a_cluster_that_is_deleted_is_judged_no_more() {
     let (clusters, _) = stage.api.list();
     stage.tell(Event::ClusterWatchBroke);
     stage.tell(clusters);
+    stage.tell(Event::Tick);
     assert_eq!(stage.snapshot().clusters.len(), 0);
 }

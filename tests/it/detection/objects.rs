@@ -1,6 +1,7 @@
 //! Objects that come, go, or cannot be read, and the nodes that stand for them.
 
 use sheetanchor::domain::health::Verdict;
+use sheetanchor::domain::placement::Fleet;
 use sheetanchor::domain::taint::{Effect, Fault, Taint, UNSCHEDULABLE_KEY};
 use sheetanchor::state::action::{Event, Outcome, Target, Topic};
 use sheetanchor::state::snapshot::NodeHome;
@@ -107,15 +108,16 @@ fn the_answer_to_a_write_does_not_raise_the_dead() {
     stage.tell(Event::NodeDeleted("b".into()));
     stage.tell(answer.clone());
     stage.tell(node_answer);
-    stage.run(s(2));
+    stage.tell(Event::Tick);
     assert_eq!(stage.snapshot().clusters.len(), 1);
     assert_eq!(stage.snapshot().nodes.len(), 0, "one was deleted, and the other's cluster");
     // Nor does it take the place of one that was created since.
     let event = stage.register("a", Some("new"), Some(10));
     stage.tell(event);
     stage.tell(answer);
+    stage.tell(Event::Tick);
     let snapshot = stage.snapshot();
-    let known = &snapshot.clusters[snapshot.places[key("a").as_str()]].cluster;
+    let known = &snapshot.view(key("a").as_str()).expect("known").cluster;
     assert_eq!(known.uid, stage.api.clusters[&key("a")].cluster.uid);
 }
 
@@ -126,6 +128,8 @@ fn the_node_of_a_cluster_that_vanished_unschedulable_keeps_its_taint() {
     assert_eq!(stage.mirror("a"), Some(Fault::ClusterStatusUnknown));
     let event = stage.api.delete_cluster(&key("a"));
     stage.watch(event);
+    // Not even until the next tick is it a node of no cluster.
+    assert!(matches!(stage.snapshot().nodes.get("a"), Some(NodeHome::Cluster(_))));
     let event = stage.api.delete_cluster(&key("b"));
     stage.watch(event);
     stage.run(s(60));

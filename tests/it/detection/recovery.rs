@@ -56,6 +56,28 @@ fn losses_are_forgotten_after_a_day() {
 }
 
 #[test]
+fn a_loss_taken_from_the_leaders_taint_is_a_loss_and_soon_has_evidence() {
+    let mut stage = Stage::with(&[("a", 10)]);
+    assert_eq!(lose_and_recover(&mut stage, 10), 2);
+    // The leader was 200 ms ahead of this standby.
+    stage.run(s(30) - ms(200));
+    stage.change("a", |cluster| cluster.taints.push(Fault::ClusterStatusUnknown.taint(UNSCHEDULABLE_KEY)));
+    let explained = |stage: &Stage| {
+        let snapshot = stage.snapshot();
+        stage.health("a").explain(snapshot.moment(stage.now()), &snapshot.policy.health)
+    };
+    assert_eq!(stage.verdict("a"), Verdict::Lost);
+    assert_eq!(explained(&stage), "found with our taint ClusterStatusUnknown, and no heartbeat seen for 29s since");
+    stage.run(s(2));
+    assert_eq!(explained(&stage), "no heartbeat for 31s (limit 30s)");
+    stage.beat("a");
+    stage.beats(&["a"], s(10), 3);
+    assert_eq!(stage.verdict("a"), Verdict::Recovering, "the second loss of the day asks for 4 beats");
+    stage.beats(&["a"], s(10), 1);
+    assert_eq!(stage.verdict("a"), Verdict::Ready);
+}
+
+#[test]
 fn beats_that_come_late_do_not_count_and_boundaries_do() {
     for (gap, counts) in [(14_999, true), (15_000, true), (15_001, false), (29_000, false)] {
         let mut stage = Stage::with(&[("a", 10)]);
@@ -150,7 +172,7 @@ fn a_taint_that_comes_anew_starts_the_recovery_again() {
     // To another leader it was NotReady, which the last of those beats said.
     stage.change("a", |cluster| cluster.taints = vec![Fault::ManagedClusterNotReady.taint(UNSCHEDULABLE_KEY)]);
     stage.tell(Event::Leading(true));
-    for verdict in [Verdict::Recovering, Verdict::Recovering, Verdict::Ready] {
+    for verdict in [[Verdict::Recovering; 4].as_slice(), &[Verdict::Ready]].concat() {
         stage.beats(&["a", "b"], s(10), 1);
         stage.run(ms(50));
         assert_eq!(stage.verdict("a"), verdict);

@@ -79,7 +79,7 @@ fn whatever_metadata_there_is_stays() {
 }
 
 #[test]
-fn a_binding_to_a_cluster_just_lost_is_refused() {
+fn a_binding_to_a_cluster_just_lost_is_denied() {
     let made = send(&read(POD_BINDING), &fleet(mk_silent(false)), STRICT);
     assert_eq!(made.outcome, AdmissionOutcome::Denied);
     let status = json!({ "code": 409, "message": format!("{LOST}; the scheduler will choose again") });

@@ -1,13 +1,12 @@
 //! Bodies that are something else, and the way through the router.
 
-use std::sync::Mutex;
-
 use axum::body::Body;
 use axum::extract::DefaultBodyLimit;
 use http::Request;
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 
+use super::super::super::testing::exposed;
 use super::*;
 
 fn refusal(body: &[u8]) -> String {
@@ -84,24 +83,10 @@ fn deep_nesting_breaks_nothing() {
     assert!(refusal(deep.as_bytes()).starts_with("cannot read AdmissionReview"));
 }
 
-/// What an observer heard; nothing for a body that was refused.
-#[derive(Default)]
-struct Counted(Mutex<Vec<Option<AdmissionOutcome>>>);
-
-impl Observer for Counted {
-    fn answered(&self, outcome: AdmissionOutcome) {
-        self.0.lock().unwrap().push(Some(outcome));
-    }
-
-    fn refused(&self) {
-        self.0.lock().unwrap().push(None);
-    }
-}
-
 #[tokio::test]
-async fn the_router_answers() {
-    let counted = Arc::new(Counted::default());
-    let door = Door::new(Snapshots::new(tainted()), STRICT, counted.clone());
+async fn the_router_answers_and_counts() {
+    let counters = DoorCounters::default();
+    let door = Door::new(Snapshots::new(tainted()), STRICT, counters.clone());
     let app = door.router().layer(DefaultBodyLimit::disable());
     // Two objects of 3 MiB: the largest that an API server stores.
     let mut large = read(STATUS);
@@ -110,20 +95,25 @@ async fn the_router_answers() {
     for object in ["object", "oldObject"] {
         large["request"][object]["metadata"]["annotations"]["note"] = json!("x\"".repeat(3 * 1024 * 1024 / 3));
     }
-    for (name, body, status, outcome) in [
-        ("a small one", STATUS.to_owned(), StatusCode::OK, Some(AdmissionOutcome::Passed)),
-        ("a large one", large.to_string(), StatusCode::OK, Some(AdmissionOutcome::Refilled)),
-        ("a bad one", "{".to_owned(), StatusCode::BAD_REQUEST, None),
+    for (name, body, status) in [
+        ("a small one", STATUS.to_owned(), StatusCode::OK),
+        ("a large one", large.to_string(), StatusCode::OK),
+        ("a bad one", "{".to_owned(), StatusCode::BAD_REQUEST),
     ] {
         let request = Request::post("/mutate").body(Body::from(body)).unwrap();
         let response = app.clone().oneshot(request).await.unwrap();
         assert_eq!(response.status(), status, "{name}");
-        assert_eq!(counted.0.lock().unwrap().pop(), Some(outcome), "{name}");
         assert_eq!(response.headers()[CONTENT_TYPE], "application/json", "{name}");
         let length = response.headers()["content-length"].to_str().unwrap().to_owned();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body.len().to_string(), length, "{name}");
         let body: Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(body["error"].is_string(), outcome.is_none(), "{name}: {body}");
+        assert_eq!(body["error"].is_string(), status != StatusCode::OK, "{name}: {body}");
     }
+    let expected = [
+        r#"admission_reviews_total{outcome="Passed"} 1"#,
+        r#"admission_reviews_total{outcome="Refilled"} 1"#,
+        r#"admission_reviews_total{outcome="Refused"} 1"#,
+    ];
+    assert_eq!(exposed(|registry| counters.register(registry)), expected);
 }

@@ -11,45 +11,40 @@ const MOST_DOUBLINGS: u32 = 5;
 
 /// Whether a write is new, or repeats one that somebody undid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pass {
+pub(super) enum Attempt {
     First,
     Again,
 }
 
 /// Remembers what was last written. `W` says what was wanted.
 #[derive(Clone, Debug)]
-pub(super) struct Gate<W> {
+pub(super) struct Pacer<W> {
     in_flight: Option<W>,
     stored: Option<(W, Instant)>,
     retry_at: Option<Instant>,
     failures: u32,
 }
 
-impl<W: PartialEq> Gate<W> {
+impl<W: PartialEq> Pacer<W> {
     pub(super) fn new() -> Self {
         Self { in_flight: None, stored: None, retry_at: None, failures: 0 }
     }
 
     /// Whether a write may go now. One that was stored before and is missing again was undone by
     /// somebody: answered at most once per `pace`, so that two programs that disagree do not race.
-    pub(super) fn pass(&self, wanted: &W, now: Instant, pace: Duration) -> Option<Pass> {
+    pub(super) fn attempt(&self, wanted: &W, now: Instant, pace: Duration) -> Option<Attempt> {
         if self.in_flight.is_some() || self.retry_at.is_some_and(|at| now < at) {
             return None;
         }
         match &self.stored {
-            Some((stored, at)) if stored == wanted => (now >= *at + pace).then_some(Pass::Again),
-            _ => Some(Pass::First),
+            Some((stored, at)) if stored == wanted => (now >= *at + pace).then_some(Attempt::Again),
+            _ => Some(Attempt::First),
         }
     }
 
-    /// What was stored last.
-    pub(super) fn stored(&self) -> Option<&W> {
-        self.stored.as_ref().map(|(stored, _)| stored)
-    }
-
-    /// Whether a write that `matches` was stored less than `span` ago.
-    pub(super) fn stored_within(&self, span: Duration, now: Instant, matches: impl Fn(&W) -> bool) -> bool {
-        self.stored.as_ref().is_some_and(|(stored, at)| matches(stored) && now < *at + span)
+    /// What was stored last, and when.
+    pub(super) fn stored(&self) -> Option<(&W, Instant)> {
+        self.stored.as_ref().map(|(stored, at)| (stored, *at))
     }
 
     /// A write is under way.
@@ -87,31 +82,31 @@ mod tests {
     fn an_undone_write_is_answered_once_per_pace() {
         let start = clock::now();
         let pace = Duration::from_secs(10);
-        let mut gate = Gate::new();
-        assert_eq!(gate.pass(&1, start, pace), Some(Pass::First));
-        gate.sent(1);
-        assert_eq!(gate.pass(&1, start, pace), None);
-        gate.ended(Outcome::Stored, start);
+        let mut pacer = Pacer::new();
+        assert_eq!(pacer.attempt(&1, start, pace), Some(Attempt::First));
+        pacer.sent(1);
+        assert_eq!(pacer.attempt(&1, start, pace), None);
+        pacer.ended(Outcome::Stored, start);
         let ms = Duration::from_millis;
-        for (after, expected) in [(9_999, None), (10_000, Some(Pass::Again)), (10_001, Some(Pass::Again))] {
-            assert_eq!(gate.pass(&1, start + ms(after), pace), expected, "{after} ms");
+        for (after, expected) in [(9_999, None), (10_000, Some(Attempt::Again)), (10_001, Some(Attempt::Again))] {
+            assert_eq!(pacer.attempt(&1, start + ms(after), pace), expected, "{after} ms");
         }
-        assert_eq!(gate.pass(&2, start, pace), Some(Pass::First));
+        assert_eq!(pacer.attempt(&2, start, pace), Some(Attempt::First));
     }
 
     #[test]
     fn a_failed_write_waits_longer_each_time_and_a_conflict_does_not() {
         let start = clock::now();
-        let mut gate = Gate::new();
+        let mut pacer = Pacer::new();
         for seconds in [1, 2, 4, 8, 16, 32, 32] {
-            gate.sent(1);
-            gate.ended(Outcome::Failed, start);
+            pacer.sent(1);
+            pacer.ended(Outcome::Failed, start);
             let wait = Duration::from_secs(seconds);
-            assert_eq!(gate.pass(&1, start + wait - Duration::from_millis(1), wait), None, "{seconds}");
-            assert_eq!(gate.pass(&1, start + wait, wait), Some(Pass::First), "{seconds}");
+            assert_eq!(pacer.attempt(&1, start + wait - Duration::from_millis(1), wait), None, "{seconds}");
+            assert_eq!(pacer.attempt(&1, start + wait, wait), Some(Attempt::First), "{seconds}");
         }
-        gate.sent(1);
-        gate.ended(Outcome::Conflict, start);
-        assert_eq!(gate.pass(&1, start, Duration::ZERO), Some(Pass::First));
+        pacer.sent(1);
+        pacer.ended(Outcome::Conflict, start);
+        assert_eq!(pacer.attempt(&1, start, Duration::ZERO), Some(Attempt::First));
     }
 }
