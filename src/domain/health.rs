@@ -176,13 +176,16 @@ impl Health {
             Fault::ManagedClusterNotReady => Verdict::NotReady,
             Fault::ClusterStatusNeverUpdated => Verdict::NeverReported,
         };
+        let same_incident = self.adopted;
         self.enter(now, verdict);
         self.fault = Some(fault);
         self.adopted = true;
         if fault != Fault::ClusterStatusNeverUpdated {
             // Whoever called it Lost or NotReady had seen it beat.
             self.reported = true;
-            self.count_loss(now);
+            if !same_incident {
+                self.count_loss(now);
+            }
         }
         true
     }

@@ -29,6 +29,8 @@ pub(crate) struct Replica {
     /// What it was told last.
     pub(crate) leading: bool,
     pub(crate) braked: bool,
+    /// When the brake let go last.
+    pub(crate) released: Option<Instant>,
     pub(crate) blind: bool,
 }
 
@@ -48,6 +50,7 @@ impl Replica {
             backlog: Vec::new(),
             leading: false,
             braked: false,
+            released: None,
             blind: true,
         }
     }
@@ -70,7 +73,7 @@ impl Replica {
             if let Action::Tell(notice) = action {
                 match notice.topic {
                     Topic::BrakeOn => self.braked = true,
-                    Topic::BrakeOff => self.braked = false,
+                    Topic::BrakeOff => (self.braked, self.released) = (false, Some(now)),
                     _ => {}
                 }
             }

@@ -3,6 +3,7 @@
 use sheetanchor::domain::taint::{self, Effect};
 use sheetanchor::state::ALIVE_CONDITION;
 
+use super::plan::DEFAULT_PERIOD;
 use super::world::World;
 
 impl World {
@@ -16,7 +17,9 @@ impl World {
             let object = &self.api.clusters[key];
             assert!(!object.garbled, "at rest: {key}");
             let cluster = &object.cluster;
-            if member.silent && leader.braked {
+            let released =
+                leader.released.is_some_and(|at| at + member.period.max(DEFAULT_PERIOD) * 2 > self.instant());
+            if member.silent && (leader.braked || released) {
                 continue;
             }
             let under = |taint: &&taint::Taint| taint.key == self.plan.taint_key && taint.effect == Effect::NoSchedule;
