@@ -24,7 +24,6 @@ use crate::control::leader::{Candidate, LeaderConfig, Leadership, identity};
 use crate::control::monitor::Monitor;
 use crate::control::tainter::Tainter;
 use crate::control::watch;
-use crate::domain::election::Timing;
 use crate::metrics::Metrics;
 use crate::serve::admin::{self, Admin, LeaderView};
 use crate::serve::admission::{self, AdmissionPolicy};
@@ -123,11 +122,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
 async fn prepare(args: ServeArgs) -> anyhow::Result<Parts> {
     // Fails only when one is installed already, and then that one serves.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let timing = Timing::new(
-        args.leader_elect_lease_duration,
-        args.leader_elect_renew_deadline,
-        args.leader_elect_retry_period,
-    )?;
+    let timing = args.timing()?;
     let (namespace, name) = (&args.leader_elect_resource_namespace, &args.leader_elect_resource_name);
     let identity = identity();
     let leader = LeaderConfig::new(timing, namespace, name, identity.clone())?;

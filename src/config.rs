@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::domain::binding::BindingPolicy;
+use crate::domain::election::{Timing, TimingError};
 use crate::domain::guard::GuardMode;
 use crate::domain::health::HealthPolicy;
 use crate::domain::placement::SparePolicy;
@@ -130,7 +131,7 @@ pub struct ServeArgs {
     pub taint_key: String,
 
     /// A further node label whose value is a cluster's id, or the value of the same label on it
-    #[arg(long, env = "SHEETANCHOR_NODE_CLUSTER_LABEL", value_name = "LABEL", value_delimiter = ',')]
+    #[arg(long, env = "SHEETANCHOR_NODE_CLUSTER_LABEL", value_name = "LABEL", value_delimiter = ',', value_parser = label_key)]
     pub node_cluster_label: Vec<String>,
 
     /// A node stands for the cluster of the same name
@@ -156,11 +157,19 @@ pub struct ServeArgs {
     pub logging_format: LoggingFormat,
 
     /// Level of the log: error, warn, info, debug, trace; or a filter such as info,kube=debug
-    #[arg(long, env = "SHEETANCHOR_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
+    #[arg(long, env = "SHEETANCHOR_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = log_level)]
     pub log_level: String,
 }
 
 impl ServeArgs {
+    /// The election's three times.
+    ///
+    /// # Errors
+    /// When they contradict each other: one line that names the flags.
+    pub fn timing(&self) -> Result<Timing, TimingError> {
+        Timing::new(self.leader_elect_lease_duration, self.leader_elect_renew_deadline, self.leader_elect_retry_period)
+    }
+
     /// The rules that the fleet is judged by.
     pub fn policy(&self) -> Policy {
         let known = KNOWN_NODE_LABELS.iter().map(|label| (*label).to_owned());
@@ -192,6 +201,15 @@ pub struct Exit {
 /// # Errors
 /// The text of help or version; or one line that names the flag, the value and what is allowed.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Exit> {
+    let cli = read(args)?;
+    let Command::Serve(serve) = &cli.command;
+    match serve.timing() {
+        Ok(_) => Ok(cli),
+        Err(error) => Err(Exit { text: format!("error: {error}\n"), code: 2 }),
+    }
+}
+
+fn read(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Exit> {
     Cli::try_parse_from(args).map_err(|error| {
         let text = error.render().to_string();
         if !error.use_stderr() {
@@ -224,8 +242,25 @@ fn share(text: &str) -> Result<f64, String> {
     share.filter(|share| *share > 0.0 && *share <= 1.0).ok_or_else(|| "allowed: above 0, at most 1".to_owned())
 }
 
-/// A qualified name, by Kubernetes' rule: `[prefix/]name`.
 fn taint_key(text: &str) -> Result<String, String> {
+    qualified_name(text).ok_or_else(|| "allowed: a qualified name such as example.com/unhealthy".to_owned())
+}
+
+fn label_key(text: &str) -> Result<String, String> {
+    qualified_name(text).ok_or_else(|| "allowed: a label's key such as example.com/cluster".to_owned())
+}
+
+/// Levels, or `target=level` pairs; a lone word that is no level would silence everything.
+fn log_level(text: &str) -> Result<String, String> {
+    let level = |word: &str| ["error", "warn", "info", "debug", "trace", "off"].contains(&word);
+    let valid = text.split(',').all(|part| level(part.rsplit_once('=').map_or(part, |(_, level)| level)));
+    valid
+        .then(|| text.to_owned())
+        .ok_or_else(|| "allowed: error, warn, info, debug, trace, off, target=level".to_owned())
+}
+
+/// `[prefix/]name`, by Kubernetes' rule; `None` when it is none.
+fn qualified_name(text: &str) -> Option<String> {
     let (prefix, name) = text.split_once('/').unwrap_or(("x", text));
     let end = |c: char| c.is_ascii_alphanumeric();
     let word = |text: &str, extra: &[char]| {
@@ -234,8 +269,9 @@ fn taint_key(text: &str) -> Result<String, String> {
             && text.ends_with(end)
             && text.chars().all(|c| c.is_ascii_alphanumeric() || extra.contains(&c))
     };
-    let valid = word(prefix, &['-', '.']) && prefix.len() <= 253 && word(name, &['-', '_', '.']) && name.len() <= 63;
-    valid.then(|| text.to_owned()).ok_or_else(|| "allowed: a qualified name such as example.com/unhealthy".to_owned())
+    let lower = !prefix.contains(|c: char| c.is_ascii_uppercase());
+    let prefixed = lower && prefix.len() <= 253 && prefix.split('.').all(|label| word(label, &['-']));
+    (prefixed && word(name, &['-', '_', '.']) && name.len() <= 63).then(|| text.to_owned())
 }
 
 fn spare_policy(text: &str) -> Result<SparePolicy, String> {
@@ -285,6 +321,12 @@ mod tests {
             ("--heartbeat-grace-periods", "1", "2..=100"),
             ("--unhealthy-cluster-threshold", "NaN", "above 0"),
             ("--taint-key", "a b", "qualified name"),
+            ("--taint-key", "Foo.COM/x", "qualified name"),
+            ("--taint-key", "a..b/x", "qualified name"),
+            ("--node-cluster-label", "a b", "label's key"),
+            ("--log-level", "bogus", "error, warn, info, debug, trace"),
+            ("--log-level", "kube=loud", "error, warn, info, debug, trace"),
+            ("--leader-elect-renew-deadline", "20s", "--leader-elect-lease-duration"),
             ("--secure-port", "70000", "65535"),
             ("--bind-address", "here", "IP"),
             ("--logging-format", "xml", "text, json"),

@@ -109,7 +109,7 @@ impl Metrics {
                 self.verdicts.get_or_create(&ByVerdict { verdict: Word(verdict.as_str()) }).inc();
             }
             Topic::TaintUndone => _ = self.taints_undone.inc(),
-            Topic::NodeAmbiguous | Topic::ClusterInitIgnored | Topic::BrakeOn | Topic::BrakeOff => {}
+            Topic::Found(_) | Topic::NodeAmbiguous | Topic::ClusterInitIgnored | Topic::BrakeOn | Topic::BrakeOff => {}
         }
     }
 

@@ -91,7 +91,7 @@ impl EventWriter {
 
 fn event(notice: &Notice) -> Event {
     let (reason, action) = match notice.topic {
-        Topic::Verdict(verdict) => (format!("Cluster{verdict}"), "Judge"),
+        Topic::Verdict(verdict) | Topic::Found(verdict) => (format!("Cluster{verdict}"), "Judge"),
         Topic::TaintUndone => ("TaintUndone".to_owned(), "Taint"),
         Topic::NodeAmbiguous => ("NodeAmbiguous".to_owned(), "MapNode"),
         Topic::ClusterInitIgnored => ("ClusterInitIgnored".to_owned(), "Observe"),

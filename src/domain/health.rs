@@ -4,6 +4,7 @@
 //! counts from the [`Moment`] we saw it, so skew between clusters cannot cause a failover.
 
 mod explain;
+mod policy;
 
 use std::fmt;
 use std::time::Duration;
@@ -11,6 +12,8 @@ use std::time::Duration;
 use super::cluster::AgentReady;
 use super::sight::Moment;
 use super::taint::Fault;
+
+pub use self::policy::HealthPolicy;
 
 /// A cluster is newly silent, and Late, after this share of its period: 1.5.
 const LATE_PERCENT: u32 = 150;
@@ -22,10 +25,6 @@ const LOSS_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
 const RECOVERY_BEATS: u32 = 2;
 /// The losses after which that number stops doubling: 2 × 2³ = 16 beats.
 const COUNTED_LOSSES: usize = 4;
-/// A cluster cannot declare a period outside these bounds.
-const SHORTEST_PERIOD: Duration = Duration::from_secs(1);
-const LONGEST_PERIOD: Duration = Duration::from_secs(3600);
-
 /// What we conclude about a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verdict {
@@ -67,28 +66,6 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-/// The limits that verdicts are reached by.
-#[derive(Clone, Copy, Debug)]
-pub struct HealthPolicy {
-    /// The period of a cluster that declares none.
-    pub default_period: Duration,
-    /// Periods of silence after which a cluster is Lost.
-    pub grace_periods: u32,
-    /// The share of a fleet that may fall silent before the brake suspects us instead, 0 to 1.
-    pub unhealthy_threshold: f64,
-}
-
-impl HealthPolicy {
-    fn period(&self, declared_seconds: Option<i64>) -> Duration {
-        match declared_seconds {
-            Some(seconds) if seconds > 0 => {
-                Duration::from_secs(seconds.unsigned_abs()).clamp(SHORTEST_PERIOD, LONGEST_PERIOD)
-            }
-            _ => self.default_period,
-        }
     }
 }
 
@@ -188,6 +165,13 @@ impl Health {
             }
         }
         true
+    }
+
+    /// Somebody who judges as we do ended the recovery, by taking our taint off.
+    pub fn follow_return(&mut self, now: Moment) {
+        if self.standing == Verdict::Recovering {
+            self.enter(now, Verdict::Ready);
+        }
     }
 
     /// A heartbeat arrived. Returns whether the verdict changed.

@@ -93,6 +93,9 @@ impl Directory {
         }
         if match_names {
             found.extend(self.by_name.get(&node.name).into_iter().flatten().cloned());
+            if found.is_empty() {
+                missing.get_or_insert_with(|| format!("name={}", node.name));
+            }
         }
         match (found.len(), missing) {
             (0, None) => Home::None,
@@ -153,6 +156,7 @@ mod tests {
             ("one label known is enough", "n", vec![(CLUSTER_LABEL, "b.us"), (ID, "id-9")], false, home("b/us")),
             ("equal names are not enough", "eu", vec![], false, Home::None),
             ("equal names, asked for", "eu", vec![], true, home("a/eu")),
+            ("equal names, asked for and none is", "n", vec![], true, Home::Missing("name=n".into())),
         ] {
             let node = Node {
                 name: node_name.into(),

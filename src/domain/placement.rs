@@ -114,7 +114,7 @@ impl Rejection {
         Self {
             grounds: Grounds::Vanished,
             reason: format!(
-                "cluster \"{label}\" is gone, and its node still bears our taint: remove the taint from the node to use it again"
+                "cluster \"{label}\" is gone or cannot be read, and its node still bears our taint: remove that taint only if it is to be used without a cluster"
             ),
         }
     }

@@ -1,7 +1,8 @@
 //! What stands between any request and a handler: limits, timeouts, and one shape for refusals.
 //!
-//! Invariant: a handler is called only with its whole body in memory, and all bodies together never
-//! take more than `BODIES_BYTES_MAX`.
+//! Invariant: a handler is called only with its whole body in memory; and all bodies together, answers
+//! that are not yet read included, never take more than `BODIES_BYTES_MAX` and a small one for each
+//! connection.
 
 use std::any::Any;
 use std::future::pending;
@@ -89,7 +90,11 @@ impl Guardrails {
     /// server that is told to retry does so up to ten times within the user's request. Too slow,
     /// reading the body included: 408. Too large: 413.
     pub fn with_limits(&self, door: Router, body_bytes_max: usize) -> Router {
-        let body_limits = BodyLimits { bodies: Arc::clone(&self.bodies), body_bytes_max };
+        let body_limits = BodyLimits {
+            bodies: Arc::clone(&self.bodies),
+            body_bytes_max,
+            uncounted_bytes: self.limits.uncounted_bytes,
+        };
         door.layer(
             ServiceBuilder::new()
                 .layer(HandleErrorLayer::new(refuse))
@@ -151,6 +156,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 struct BodyLimits {
     bodies: Arc<Semaphore>,
     body_bytes_max: usize,
+    uncounted_bytes: usize,
 }
 
 /// Why a body was not read to its end.
@@ -158,7 +164,7 @@ struct BodyLimits {
 enum BodyError {
     #[error("the body is larger than {limit} bytes")]
     TooLarge { limit: usize },
-    #[error("too many bytes of request bodies in flight")]
+    #[error("too many bytes of bodies in flight")]
     NoRoom,
     #[error("the body broke off")]
     Broken(#[source] axum::Error),
@@ -178,11 +184,27 @@ impl BodyError {
 async fn buffer_body(State(limits): State<BodyLimits>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     match limits.read(&parts.headers, body).await {
-        Ok((bytes, _room)) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
-        Err(error) => {
-            debug!(path = parts.uri.path(), %error, "request refused");
-            refusal(error.status(), &error.to_string())
+        Ok((bytes, room)) => {
+            let path = parts.uri.path().to_owned();
+            let answer = next.run(Request::from_parts(parts, Body::from(bytes))).await;
+            drop(room);
+            limits.hold(answer).await.unwrap_or_else(|error| refused(&path, &error))
         }
+        Err(error) => refused(parts.uri.path(), &error),
+    }
+}
+
+fn refused(path: &str, error: &BodyError) -> Response {
+    debug!(path, %error, "request refused");
+    refusal(error.status(), &error.to_string())
+}
+
+/// An answer's bytes, and the room that they take until the caller has read them.
+struct Held(Bytes, #[allow(dead_code, reason = "given back when dropped")] Option<OwnedSemaphorePermit>);
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -207,20 +229,35 @@ impl BodyLimits {
             if data.len() > limit - bytes.len() {
                 return Err(BodyError::TooLarge { limit });
             }
-            let more = self.room_for(data.len())?;
-            match &mut room {
-                Some(room) => room.merge(more),
-                None => room = Some(more),
+            let held = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+            let more = (bytes.len() + data.len()).saturating_sub(self.uncounted_bytes).saturating_sub(held);
+            if let Some(more) = self.room_for(more)? {
+                match &mut room {
+                    Some(room) => room.merge(more),
+                    None => room = Some(more),
+                }
             }
             bytes.extend_from_slice(&data);
         }
         Ok((bytes.freeze(), room))
     }
 
+    /// Counts an answer until its caller has read it, or hung up.
+    async fn hold(&self, answer: Response) -> Result<Response, BodyError> {
+        let (parts, body) = answer.into_parts();
+        // A handler's answer is in memory already: this waits for nothing.
+        let bytes = body.collect().await.map_err(BodyError::Broken)?.to_bytes();
+        let room = self.room_for(bytes.len().saturating_sub(self.uncounted_bytes))?;
+        Ok(Response::from_parts(parts, Body::from(Bytes::from_owner(Held(bytes, room)))))
+    }
+
     /// Never waits: two half-read bodies that wait for each other's room would both time out.
-    fn room_for(&self, bytes: usize) -> Result<OwnedSemaphorePermit, BodyError> {
+    fn room_for(&self, bytes: usize) -> Result<Option<OwnedSemaphorePermit>, BodyError> {
+        if bytes == 0 {
+            return Ok(None);
+        }
         let bytes = u32::try_from(bytes).map_err(|_| BodyError::NoRoom)?;
-        Arc::clone(&self.bodies).try_acquire_many_owned(bytes).map_err(|_| BodyError::NoRoom)
+        Arc::clone(&self.bodies).try_acquire_many_owned(bytes).map(Some).map_err(|_| BodyError::NoRoom)
     }
 }
 

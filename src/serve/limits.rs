@@ -63,6 +63,10 @@ pub const BODY_BYTES_MAX: usize = 8 * MIB;
 /// body costs nobody anything.
 pub const BODIES_BYTES_MAX: usize = 512 * MIB;
 
+/// The first bytes of each body, which are not counted: callers with large ones cannot keep those
+/// with small ones out. On every connection at once they take 256 MiB.
+pub const UNCOUNTED_BYTES: usize = 256 * 1024;
+
 /// Requests read and answered at once. An answer takes well below a millisecond with node names
 /// and some 50 ms with 5,000 whole nodes, so more than this is a caller gone wild.
 pub const REQUESTS_IN_FLIGHT_MAX: usize = 256;
@@ -138,12 +142,19 @@ pub struct RequestLimits {
     pub in_flight_max: usize,
     /// [`BODIES_BYTES_MAX`]
     pub bodies_bytes_max: usize,
+    /// [`UNCOUNTED_BYTES`]
+    pub uncounted_bytes: usize,
     /// [`REQUEST_TIMEOUT`]
     pub timeout: Duration,
 }
 
 impl Default for RequestLimits {
     fn default() -> Self {
-        Self { in_flight_max: REQUESTS_IN_FLIGHT_MAX, bodies_bytes_max: BODIES_BYTES_MAX, timeout: REQUEST_TIMEOUT }
+        Self {
+            in_flight_max: REQUESTS_IN_FLIGHT_MAX,
+            bodies_bytes_max: BODIES_BYTES_MAX,
+            uncounted_bytes: UNCOUNTED_BYTES,
+            timeout: REQUEST_TIMEOUT,
+        }
     }
 }

@@ -128,6 +128,8 @@ pub enum Subject {
 pub enum Topic {
     /// A cluster's verdict changed to this one.
     Verdict(Verdict),
+    /// A cluster had this verdict, which is not schedulable, when this replica began to lead.
+    Found(Verdict),
     /// Somebody undid our taint, and it is being put back.
     TaintUndone,
     /// A node's labels name several clusters.

@@ -79,6 +79,7 @@ impl Entry {
         &mut self,
         cluster: Cluster,
         source: Source,
+        leading: bool,
         now: Moment,
         taint_key: &str,
         policy: &HealthPolicy,
@@ -100,6 +101,10 @@ impl Entry {
                 Source::Read => self.health.overhear(now, report, policy),
                 Source::Watch | Source::List => self.health.beat(now, report, policy),
             };
+        }
+        if before.is_some() && after.is_none() && !leading {
+            // The leader believes in the return: no two replicas answer the scheduler differently.
+            self.health.follow_return(now);
         }
         let changed = self.health.verdict() != standing;
         self.cluster = Arc::new(cluster);
@@ -138,9 +143,12 @@ impl Entry {
 
     /// What people are told when its verdict changed.
     pub(super) fn verdict_notice(&self, now: Moment, policy: &HealthPolicy) -> Action {
-        let verdict = self.health.verdict();
-        let text = format!("cluster \"{}\" is {verdict}: {}", self.cluster.key, self.health.explain(now, policy));
-        self.notice(Topic::Verdict(verdict), text)
+        self.notice(Topic::Verdict(self.health.verdict()), self.verdict_text(now, policy))
+    }
+
+    fn verdict_text(&self, now: Moment, policy: &HealthPolicy) -> String {
+        let (key, verdict) = (&self.cluster.key, self.health.verdict());
+        format!("cluster \"{key}\" is {verdict}: {}", self.health.explain(now, policy))
     }
 
     fn notice(&self, topic: Topic, text: String) -> Action {
@@ -177,8 +185,15 @@ impl Entry {
     }
 
     fn tell_once(&mut self, context: &Context<'_>, actions: &mut Vec<Action>) {
-        let replaced = context.taint_key == taint::UNSCHEDULABLE_KEY;
-        if replaced && self.cluster.wants_init && !std::mem::replace(&mut self.told, true) {
+        if std::mem::replace(&mut self.told, true) {
+            return;
+        }
+        if !self.health.schedulable() {
+            // Reached while nobody led, or under another leader: people may not have been told.
+            let text = self.verdict_text(context.moment, context.health);
+            actions.push(self.notice(Topic::Found(self.health.verdict()), text));
+        }
+        if self.cluster.wants_init && context.taint_key == taint::UNSCHEDULABLE_KEY {
             let text = format!(
                 "cluster \"{}\" sets clusterInitBaseName, but Clusternet's lifecycle controller, \
                  which acts on it, is off where sheetanchor owns the taint",
@@ -190,11 +205,11 @@ impl Entry {
 
     /// The value that our taint is to have, on the cluster and on its nodes.
     ///
-    /// A cluster that beats again keeps the taint that it bears, but is given none: a loss that ends
-    /// before its taint is stored leaves no trace.
+    /// A cluster that beats again keeps the taint that it bears, but is given none: not for a loss that
+    /// ended before its taint was stored, and not when a person takes it off early.
     pub(super) fn wanted(&self, taint_key: &str) -> Option<Fault> {
-        let carried = taint::carried(&self.cluster.taints, taint_key);
-        if self.health.standing() == Verdict::Recovering { carried } else { self.health.fault() }
+        let returns = self.health.standing() == Verdict::Recovering;
+        if returns { taint::carried(&self.cluster.taints, taint_key) } else { self.health.fault() }
     }
 
     fn due_taints(&mut self, context: &Context<'_>, actions: &mut Vec<Action>) {

@@ -169,7 +169,7 @@ impl Index {
         let renamed = before.labels != cluster.labels || before.cluster_id != cluster.cluster_id;
         let steered = renamed || before.taints != cluster.taints;
         self.beats += u64::from(before.stamp != cluster.stamp);
-        let changed = entry.observe(cluster, source, now, &policy.taint_key, &policy.health);
+        let changed = entry.observe(cluster, source, self.leading, now, &policy.taint_key, &policy.health);
         if changed {
             actions.push(entry.verdict_notice(now, &policy.health));
         }

@@ -13,7 +13,7 @@ use super::pacer::Pacer;
 use super::policy::Policy;
 use super::version::newer;
 
-/// Both things that we write on a Node: our taint, and the annotation that repeats the foreign ones.
+/// Both things that we write on a Node: our taint, and the annotation that names what else keeps off.
 type Mirror = (Option<Fault>, Option<String>);
 
 #[derive(Debug)]
@@ -166,16 +166,17 @@ impl NodeEntry {
 
     fn due(&mut self, cluster: &Entry, context: &Context<'_>, actions: &mut Vec<Action>) {
         let fault = cluster.wanted(context.taint_key);
-        let foreign = foreign_taints(&cluster.cluster.taints, context.taint_key);
+        let unmirrored = unmirrored_taints(cluster, context.taint_key);
         let taints = taint::rewritten(&self.node.taints, context.taint_key, fault);
-        let annotation = (self.node.cluster_taints != foreign).then(|| foreign.clone());
+        let annotation = (self.node.cluster_taints != unmirrored).then(|| unmirrored.clone());
         self.dirty = taints.is_some() || annotation.is_some();
         // As on the cluster itself: while the brake is on no taint is added.
-        let taints = taints.filter(|_| !context.braked || fault.is_none());
+        let held = context.braked && fault.is_some();
+        let taints = taints.filter(|_| !held);
         if taints.is_none() && annotation.is_none() {
             return;
         }
-        let wanted = (fault, foreign);
+        let wanted = (fault.filter(|_| !held), unmirrored);
         if self.pacer.attempt(&wanted, context.now, cluster.health.period()).is_none() {
             return;
         }
@@ -197,10 +198,15 @@ impl NodeEntry {
     }
 }
 
-/// The taints of others that keep workloads off, as one line; `None` when there are none.
-fn foreign_taints(taints: &[Taint], taint_key: &str) -> Option<String> {
-    let foreign = taints.iter().filter(|taint| taint.effect.repels() && taint::ours(taint, taint_key).is_none());
-    let mut lines: Vec<String> = foreign.map(ToString::to_string).collect();
+/// What keeps workloads off the cluster without being mirrored on its nodes, as one line; `None`
+/// when nothing does: the taints of others, and a verdict of ours that is given no taint. When it
+/// ends, the Node must change, or the scheduler would not look again for minutes.
+fn unmirrored_taints(cluster: &Entry, taint_key: &str) -> Option<String> {
+    let foreign = |taint: &&Taint| taint.effect.repels() && taint::ours(taint, taint_key).is_none();
+    let unwritten = cluster.health.fault().filter(|_| cluster.wanted(taint_key).is_none());
+    let unwritten = unwritten.map(|fault| fault.taint(taint_key).to_string());
+    let foreign = cluster.cluster.taints.iter().filter(foreign).map(ToString::to_string);
+    let mut lines: Vec<String> = foreign.chain(unwritten).collect();
     lines.sort();
     (!lines.is_empty()).then(|| lines.join(","))
 }

@@ -13,7 +13,12 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::json::{Object, Read, Text, object, same, skip, value};
+use super::json::{Few, Object, Read, Text, object, same, skip, value};
+
+/// Nodes in one call: many times what the largest Kubernetes cluster has.
+const NODES_MAX: usize = 200_000;
+/// Tolerations of one pod: far more than anybody writes.
+const TOLERATIONS_MAX: usize = 1_000;
 use crate::domain::taint::Toleration;
 
 /// An error's text is cut here: it may quote the body, which may be a single string of megabytes.
@@ -162,7 +167,7 @@ impl<'de> Object<'de> for RawArgs<'de> {
         } else if same(key, "Nodes") {
             self.nodes = map.next_value::<Option<Read<RawList<'de>>>>()?.map(|read| read.0);
         } else if same(key, "NodeNames") {
-            self.node_names = map.next_value()?;
+            self.node_names = map.next_value::<Option<Few<_, NODES_MAX>>>()?.map(|names| names.0);
         } else {
             skip(map)?;
         }
@@ -220,8 +225,8 @@ impl<'de> Object<'de> for Spec {
         if !same(key, "tolerations") {
             return skip(map);
         }
-        let tolerations: Vec<Read<RawToleration<'de>>> = value(map)?;
-        self.tolerations = tolerations.into_iter().map(|read| read.0.into()).collect();
+        let tolerations: Few<Read<RawToleration<'de>>, TOLERATIONS_MAX> = value(map)?;
+        self.tolerations = tolerations.0.into_iter().map(|read| read.0.into()).collect();
         Ok(())
     }
 }
@@ -276,7 +281,7 @@ impl<'de> Object<'de> for RawList<'de> {
         if same(key, "metadata") {
             self.metadata = Some(map.next_value()?);
         } else if same(key, "items") {
-            self.items = value(map)?;
+            self.items = value::<Few<_, NODES_MAX>, _>(map)?.0;
         } else {
             skip(map)?;
         }

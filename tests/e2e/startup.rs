@@ -140,10 +140,10 @@ async fn a_start_that_cannot_succeed_is_one_line_and_an_exit_code() {
             "no lease",
             vec!["--leader-elect-lease-duration=5s"],
             paths,
-            1,
+            2,
             vec!["--leader-elect-lease-duration=5s", "longer than"],
         ),
-        ("no level", vec!["--log-level=loud=quiet"], paths, 1, vec!["--log-level", "loud=quiet", "debug"]),
+        ("no level", vec!["--log-level=loud=quiet"], paths, 2, vec!["--log-level", "loud=quiet", "debug"]),
     ] {
         let output = run(&args, paths);
         let log = String::from_utf8(output.stderr).unwrap();

@@ -141,8 +141,8 @@ async fn the_node_of_a_cluster_that_vanished_while_lost_is_not_used_until_a_pers
         assert_eq!(answer["NodeNames"], json!(["eu-2"]), "{answer}");
         assert_eq!(
             answer["FailedAndUnresolvableNodes"]["eu-1"],
-            "cluster \"sheetanchor.dev/cluster=fleet.eu-1\" is gone, and its node still bears our taint: \
-             remove the taint from the node to use it again"
+            "cluster \"sheetanchor.dev/cluster=fleet.eu-1\" is gone or cannot be read, and its node still \
+             bears our taint: remove that taint only if it is to be used without a cluster"
         );
     }
     // Something else that we write shows that we had the time to write on this one.

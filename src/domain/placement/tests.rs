@@ -209,6 +209,6 @@ fn a_vanished_cluster_says_how_to_go_on() {
     assert_eq!(rejection.grounds, Grounds::Vanished);
     assert_eq!(
         rejection.to_string(),
-        "cluster \"fleet/eu-9\" is gone, and its node still bears our taint: remove the taint from the node to use it again"
+        "cluster \"fleet/eu-9\" is gone or cannot be read, and its node still bears our taint: remove that taint only if it is to be used without a cluster"
     );
 }

@@ -77,7 +77,7 @@ fn odd_calls_get_plain_answers() {
     let nothing = r#"{"Nodes":null,"NodeNames":null,"FailedNodes":null,"FailedAndUnresolvableNodes":{},"Error":""}"#;
     let no_names = r#"{"Nodes":null,"NodeNames":[],"FailedNodes":null,"FailedAndUnresolvableNodes":{},"Error":""}"#;
     let no_items = r#"{"Nodes":{"metadata":{ "a" : 1 },"items":[]},"NodeNames":null,"FailedNodes":null,"FailedAndUnresolvableNodes":{},"Error":""}"#;
-    let escaped = r#"{"Nodes":null,"NodeNames":["a\"b","é\n"],"FailedNodes":null,"FailedAndUnresolvableNodes":{"eu\t1":"cluster \"fleet/eu-1\" is Lost: no heartbeat for 48s (limit 45s)","gone":"cluster \"fleet.eu\\9\" is gone, and its node still bears our taint: remove the taint from the node to use it again"},"Error":""}"#;
+    let escaped = r#"{"Nodes":null,"NodeNames":["a\"b","é\n"],"FailedNodes":null,"FailedAndUnresolvableNodes":{"eu\t1":"cluster \"fleet/eu-1\" is Lost: no heartbeat for 48s (limit 45s)","gone":"cluster \"fleet.eu\\9\" is gone or cannot be read, and its node still bears our taint: remove that taint only if it is to be used without a cluster"},"Error":""}"#;
     let homes = vec![
         ("eu\t1".to_owned(), NodeHome::Cluster(1)),
         ("a\"b".to_owned(), NodeHome::Cluster(2)),

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::routing::{get, post};
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -150,7 +150,7 @@ async fn reading_stops_at_the_limit() {
         (100 * CHUNK, 10 * CHUNK, 11, false),
     ] {
         let bodies = Arc::new(Semaphore::new(room));
-        let limits = BodyLimits { bodies: Arc::clone(&bodies), body_bytes_max: limit };
+        let limits = BodyLimits { bodies: Arc::clone(&bodies), body_bytes_max: limit, uncounted_bytes: 0 };
         let asked = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&asked);
         let endless = Body::from_stream(futures::stream::repeat_with(move || {
@@ -164,9 +164,26 @@ async fn reading_stops_at_the_limit() {
     }
 }
 
+/// A caller that does not read its answer keeps the room that it takes, and no more than that.
+#[tokio::test]
+async fn an_answer_counts_until_it_is_read() {
+    let bodies = Arc::new(Semaphore::new(1000));
+    let limits = BodyLimits { bodies: Arc::clone(&bodies), body_bytes_max: 10, uncounted_bytes: 100 };
+    let answer = |bytes: usize| limits.hold(Response::new(Body::from(vec![b'x'; bytes])));
+    let unread = answer(700).await.unwrap();
+    assert_eq!((bodies.available_permits(), unread.body().size_hint().exact()), (400, Some(700)));
+    assert!(matches!(answer(501).await.unwrap_err(), BodyError::NoRoom));
+    let small = answer(100).await.unwrap();
+    assert_eq!(bodies.available_permits(), 400);
+    let read = unread.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!((read.len(), bodies.available_permits()), (700, 400));
+    drop((read, small));
+    assert_eq!(bodies.available_permits(), 1000);
+}
+
 #[tokio::test]
 async fn a_body_that_announces_too_much_is_not_read() {
-    let limits = BodyLimits { bodies: Arc::new(Semaphore::new(100)), body_bytes_max: 10 };
+    let limits = BodyLimits { bodies: Arc::new(Semaphore::new(100)), body_bytes_max: 10, uncounted_bytes: 0 };
     let body = Body::from_stream(futures::stream::poll_fn(|_| -> std::task::Poll<Option<Result<Bytes, Infallible>>> {
         panic!("read")
     }));
@@ -188,7 +205,7 @@ async fn bodies_in_flight_share_their_room() {
 
     let mut second = server.client(H2).await;
     let answer = second.post("/mutate", vec![b'x'; 2 * MIB]).await.unwrap();
-    let reason = "too many bytes of request bodies in flight";
+    let reason = "too many bytes of bodies in flight";
     assert_refused(answer, StatusCode::SERVICE_UNAVAILABLE, reason).await;
     let answer = second.post("/mutate", vec![b'x'; MIB]).await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);

@@ -301,3 +301,33 @@ proptest! {
         }
     }
 }
+
+/// What takes many times its own length in memory is counted, not only measured.
+#[test]
+fn too_many_entries_are_refused() {
+    let list = |entry: &str, count: usize| vec![entry; count].join(",");
+    for (name, body, expected) in [
+        ("names", format!(r#"{{"NodeNames":[{}]}}"#, list("\"\"", NODES_MAX)), None),
+        (
+            "names, one more",
+            format!(r#"{{"NodeNames":[{}]}}"#, list("\"\"", NODES_MAX + 1)),
+            Some("more than 200000 entries"),
+        ),
+        (
+            "nodes, one more",
+            format!(r#"{{"Nodes":{{"items":[{}]}}}}"#, list("{}", NODES_MAX + 1)),
+            Some("more than 200000 entries"),
+        ),
+        (
+            "tolerations, one more",
+            format!(r#"{{"Pod":{{"spec":{{"tolerations":[{}]}}}}}}"#, list("{}", TOLERATIONS_MAX + 1)),
+            Some("more than 1000 entries"),
+        ),
+    ] {
+        let error = decode(body.as_bytes()).err().map(|error| error.to_string());
+        match expected {
+            None => assert_eq!(error, None, "{name}"),
+            Some(part) => assert!(error.as_deref().unwrap_or_default().contains(part), "{name}: {error:?}"),
+        }
+    }
+}
