@@ -86,10 +86,11 @@ impl Entry {
         self.set_readable(now, true);
         let carried = |cluster: &Cluster| taint::carried(&cluster.taints, taint_key);
         let (before, after) = (carried(&self.cluster), carried(&cluster));
+        let standing = self.health.verdict();
         if before.is_some() && after.is_none() {
             self.untainted = Some(now);
+            self.health.disown(now);
         }
-        let standing = self.health.verdict();
         // A re-list may bring a taint and a beat at once: the beat is then the first after the loss.
         if let Some(fault) = after.filter(|_| before != after) {
             self.health.adopt(now, fault);

@@ -183,6 +183,26 @@ fn a_taint_that_comes_anew_starts_the_recovery_again() {
 }
 
 #[test]
+fn a_verdict_that_was_taken_over_ends_with_the_taint() {
+    for alive in [true, false] {
+        let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
+        stage.api.change_cluster(&key("a"), |cluster| {
+            cluster.taints.push(Fault::ClusterStatusUnknown.taint(UNSCHEDULABLE_KEY));
+        });
+        stage.restart();
+        stage.open();
+        stage.beats(&["b"], s(10), 1);
+        // The leader before us had found it well, and its write came after our list; or a person did it.
+        stage.change("a", |cluster| cluster.taints.clear());
+        stage.run(ms(50));
+        assert_eq!((stage.verdict("a"), stage.taint("a")), (Verdict::Ready, None));
+        stage.beats(if alive { &["a", "b"] } else { &["b"] }, s(10), 3);
+        let dead = (Verdict::Lost, Some(Fault::ClusterStatusUnknown));
+        assert_eq!((stage.verdict("a"), stage.taint("a")), if alive { (Verdict::Ready, None) } else { dead });
+    }
+}
+
+#[test]
 fn nothing_is_lost_within_three_periods_of_a_start() {
     let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
     stage.beats(&["a", "b"], s(10), 2);
