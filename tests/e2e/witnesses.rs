@@ -39,6 +39,7 @@ async fn brake_holds(scene: &mut Scene, silent: &[&str], rule: &str, restart: bo
     join_all(members().map(|member| member.beat())).await;
 
     until_brake(scene, "on").await;
+    let since = brake_record(scene).await["since"].clone();
     if restart {
         scene.sheetanchor.restart().await;
     }
@@ -58,6 +59,7 @@ async fn brake_holds(scene: &mut Scene, silent: &[&str], rule: &str, restart: bo
     assert_eq!(passed, FLEET, "{rejected:?}");
     let record = brake_record(scene).await;
     assert_eq!((record["state"].as_str(), record["rule"].as_str()), (Some("on"), Some(rule)), "{record}");
+    assert_eq!(record["since"], since, "it let go in between");
     assert!(record["who"].as_str().unwrap().contains("fleet/eu-1"), "{record}");
 
     join_all(silent.iter().map(|name| scene.member(name).resume())).await;
