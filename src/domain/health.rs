@@ -3,6 +3,7 @@
 //! Invariant: nothing here reads a clock, and no age is taken from a cluster's stamp. A heartbeat
 //! counts from the [`Moment`] we saw it, so skew between clusters cannot cause a failover.
 
+mod adoption;
 mod explain;
 mod policy;
 
@@ -139,41 +140,6 @@ impl Health {
         health
     }
 
-    /// Takes over the verdict of whoever wrote our taint, or changed its value, unless we reached
-    /// one ourselves. A cluster that recovers here has then failed again in the eyes of another.
-    ///
-    /// Returns whether the verdict changed. It is given up as any other: by beats.
-    pub fn adopt(&mut self, now: Moment, fault: Fault) -> bool {
-        let recovers = self.standing == Verdict::Recovering;
-        if !self.schedulable() && !self.adopted && !recovers {
-            return false;
-        }
-        let verdict = match fault {
-            Fault::ClusterStatusUnknown => Verdict::Lost,
-            Fault::ManagedClusterNotReady => Verdict::NotReady,
-            Fault::ClusterStatusNeverUpdated => Verdict::NeverReported,
-        };
-        let same_incident = self.adopted;
-        self.enter(now, verdict);
-        self.fault = Some(fault);
-        self.adopted = true;
-        if fault != Fault::ClusterStatusNeverUpdated {
-            // Whoever called it Lost or NotReady had seen it beat.
-            self.reported = true;
-            if !same_incident {
-                self.count_loss(now);
-            }
-        }
-        true
-    }
-
-    /// Somebody who judges as we do ended the recovery, by taking our taint off.
-    pub fn follow_return(&mut self, now: Moment) {
-        if self.standing == Verdict::Recovering {
-            self.enter(now, Verdict::Ready);
-        }
-    }
-
     /// A heartbeat arrived. Returns whether the verdict changed.
     pub fn beat(&mut self, now: Moment, report: Report, policy: &HealthPolicy) -> bool {
         let before = self.verdict();
@@ -274,16 +240,6 @@ impl Health {
     /// Since when it stands so.
     pub fn since(&self) -> Moment {
         self.since
-    }
-
-    /// Whether its verdict is another's, whose taint we found.
-    pub fn adopted(&self) -> bool {
-        self.adopted
-    }
-
-    /// Whether its verdict was there when we first saw the cluster: how old it is, nobody knows.
-    pub fn inherited(&self) -> bool {
-        self.adopted && self.since == self.seen
     }
 
     /// Whether new workloads may be placed there.

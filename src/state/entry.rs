@@ -87,10 +87,11 @@ impl Entry {
         self.set_readable(now, true);
         let carried = |cluster: &Cluster| taint::carried(&cluster.taints, taint_key);
         let (before, after) = (carried(&self.cluster), carried(&cluster));
-        if before.is_some() && after.is_none() {
+        let standing = self.health.verdict();
+        let untainted = before.is_some() && after.is_none();
+        if untainted {
             self.untainted = Some(now);
         }
-        let standing = self.health.verdict();
         // A re-list may bring a taint and a beat at once: the beat is then the first after the loss.
         if let Some(fault) = after.filter(|_| before != after) {
             self.health.adopt(now, fault);
@@ -102,7 +103,7 @@ impl Entry {
                 Source::Watch | Source::List => self.health.beat(now, report, policy),
             };
         }
-        if before.is_some() && after.is_none() && !leading {
+        if untainted && !leading {
             // The leader believes in the return: no two replicas answer the scheduler differently.
             self.health.follow_return(now);
         }

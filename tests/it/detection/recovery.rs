@@ -183,6 +183,26 @@ fn a_taint_that_comes_anew_starts_the_recovery_again() {
 }
 
 #[test]
+fn a_standby_gives_up_with_the_taint_what_it_took_over_and_a_leader_answers() {
+    for leading in [true, false] {
+        let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
+        stage.api.change_cluster(&key("a"), |cluster| {
+            cluster.taints.push(Fault::ClusterStatusUnknown.taint(UNSCHEDULABLE_KEY));
+        });
+        stage.restart();
+        stage.open();
+        stage.tell(Event::Leading(leading));
+        stage.beats(&["b"], s(10), 1);
+        stage.change("a", |cluster| cluster.taints.clear());
+        stage.run(ms(50));
+        // Only the leader writes, so to a standby it is the leader who found the cluster well.
+        let dead = (Verdict::Lost, Some(Fault::ClusterStatusUnknown));
+        let expected = if leading { dead } else { (Verdict::Ready, None) };
+        assert_eq!((stage.verdict("a"), stage.taint("a")), expected, "leading: {leading}");
+    }
+}
+
+#[test]
 fn nothing_is_lost_within_three_periods_of_a_start() {
     let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
     stage.beats(&["a", "b"], s(10), 2);
