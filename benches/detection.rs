@@ -32,6 +32,7 @@ use futures::StreamExt;
 use kube::Api;
 use kube::api::{DeleteParams, DynamicObject};
 use kube::runtime::watcher;
+use tokio::time::sleep;
 
 use crate::control_plane::{ControlPlane, Options};
 use crate::fleet::{Member, MemberOptions, managed_clusters};
@@ -80,6 +81,8 @@ async fn main() {
     for number in 0..3 * args.at_once {
         let name = format!("steady-{number}");
         steady.insert(number, Member::join(&client, NAMESPACE, &name, options.clone()).await);
+        // Members beat at all times of a period, as those of a real fleet do.
+        sleep(period / u32::try_from(3 * args.at_once).unwrap()).await;
     }
     let _sheetanchor = Sheetanchor::start(&control_plane, SheetanchorOptions::default()).await;
     let sightings = Sightings::default();
@@ -138,7 +141,9 @@ async fn watch(api: Api<DynamicObject>, sightings: Sightings) {
     let mut stream = pin!(watcher(api, watcher::Config::default()));
     while let Some(event) = stream.next().await {
         let now = Instant::now();
-        let (watcher::Event::Apply(object) | watcher::Event::InitApply(object)) = event.unwrap() else { continue };
+        // It ends with the control plane.
+        let Ok(event) = event else { return };
+        let (watcher::Event::Apply(object) | watcher::Event::InitApply(object)) = event else { continue };
         let stamp = object.data["status"]["lastObservedTime"].as_str().unwrap_or_default().to_owned();
         let taints = object.data["spec"]["taints"].as_array().cloned().unwrap_or_default();
         let mut sightings = sightings.lock().unwrap();

@@ -47,7 +47,13 @@ impl Monitor {
         self.leading.mark_changed();
         loop {
             tokio::select! {
-                _ = tick.tick() => self.take(Event::Tick),
+                _ = tick.tick() => {
+                    // After a pause of ours the beats that waited meanwhile count before the silence.
+                    while let Ok(event) = self.events.try_recv() {
+                        self.take(event);
+                    }
+                    self.take(Event::Tick);
+                }
                 changed = self.leading.changed() => {
                     if changed.is_err() {
                         return;
