@@ -187,6 +187,25 @@ fn the_mirror_follows_the_node_to_another_cluster() {
 }
 
 #[test]
+fn whenever_a_cluster_stops_being_rejected_its_nodes_change() {
+    let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
+    let annotation = |stage: &Stage| stage.api.nodes["a"].cluster_taints.clone();
+    stage.beats(&["b"], s(10), 4);
+    assert_eq!((stage.verdict("a"), stage.mirror("a")), (Verdict::Lost, Some(Fault::ClusterStatusUnknown)));
+    assert_eq!(annotation(&stage), None, "the mirror says it");
+    // A person takes the taint off while the doors still reject: the mirror goes, the words stay.
+    stage.beats(&["a", "b"], s(10), 1);
+    stage.change("a", |cluster| cluster.taints.clear());
+    stage.run(s(1));
+    assert_eq!((stage.verdict("a"), stage.mirror("a")), (Verdict::Recovering, None));
+    let unmirrored = format!("{UNSCHEDULABLE_KEY}=ClusterStatusUnknown:NoSchedule");
+    assert_eq!(annotation(&stage).as_deref(), Some(unmirrored.as_str()));
+    stage.beats(&["a", "b"], s(10), 3);
+    stage.run(s(1));
+    assert_eq!((stage.verdict("a"), annotation(&stage)), (Verdict::Ready, None));
+}
+
+#[test]
 fn somebody_elses_taint_touches_the_nodes_and_its_end_too() {
     let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
     let taint = |key: &str, value: &str, effect: &str| Taint {
