@@ -49,7 +49,8 @@ impl Monitor {
             tokio::select! {
                 _ = tick.tick() => {
                     // After a pause of ours the beats that waited meanwhile count before the silence.
-                    while let Ok(event) = self.events.try_recv() {
+                    for _ in 0..self.events.len() {
+                        let Ok(event) = self.events.try_recv() else { break };
                         self.take(event);
                     }
                     self.take(Event::Tick);

@@ -2,8 +2,8 @@
 //! brake's record. Nobody else in this program writes them; Events and the Lease have writers of
 //! their own.
 //!
-//! Invariant `one_writer`: nothing is sent unless we lead, every write carries the resourceVersion
-//! it was decided on, and none outlives the leadership it was sent under.
+//! Invariant `one_writer`: nothing is sent unless we lead, every write to a ManagedCluster or a Node
+//! carries the resourceVersion it was decided on, and none outlives the leadership it was sent under.
 
 use std::time::{Duration, Instant};
 
@@ -27,8 +27,8 @@ use super::brake_record::BrakeStore;
 use super::error_line::error_line;
 use super::leader::Leadership;
 
-/// Writes under way at once: enough that a hundred clusters lost together are tainted within a
-/// second, few enough that the API server's priority queues do not push back.
+/// Writes under way at once: clusters lost together need not wait for each other's answers, and one
+/// client does not crowd the API server.
 const CONCURRENCY: usize = 16;
 /// No write waits longer for its answer.
 const TIMEOUT: Duration = Duration::from_secs(5);

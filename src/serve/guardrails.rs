@@ -200,11 +200,15 @@ fn refused(path: &str, error: &BodyError) -> Response {
 }
 
 /// An answer's bytes, and the room that they take until the caller has read them.
-struct Held(Bytes, #[allow(dead_code, reason = "given back when dropped")] Option<OwnedSemaphorePermit>);
+struct Held {
+    bytes: Bytes,
+    /// Given back when dropped.
+    _room: Option<OwnedSemaphorePermit>,
+}
 
 impl AsRef<[u8]> for Held {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
@@ -248,7 +252,8 @@ impl BodyLimits {
         // A handler's answer is in memory already: this waits for nothing.
         let bytes = body.collect().await.map_err(BodyError::Broken)?.to_bytes();
         let room = self.room_for(bytes.len().saturating_sub(self.uncounted_bytes))?;
-        Ok(Response::from_parts(parts, Body::from(Bytes::from_owner(Held(bytes, room)))))
+        let held = Bytes::from_owner(Held { bytes, _room: room });
+        Ok(Response::from_parts(parts, Body::from(held)))
     }
 
     /// Never waits: two half-read bodies that wait for each other's room would both time out.

@@ -1,13 +1,13 @@
 //! The harness itself: a real control plane starts, and a Deployment becomes bound pods.
 
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{ListParams, PostParams};
-use kube::{Api, Client};
+use kube::Api;
+use kube::api::ListParams;
 use serde_json::json;
 
 use crate::control_plane::{ControlPlane, Options};
 use crate::nodes::add_virtual_node;
+use crate::scene::create_deployment;
 use crate::wait::{PATIENCE, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -18,7 +18,7 @@ async fn a_deployment_becomes_pods_bound_to_the_virtual_node() {
     control_plane.start_controller_manager();
     control_plane.start_scheduler(&control_plane.scheduler_config(""));
 
-    create_deployment(&client, "web", 3).await;
+    create_deployment(&client, "web", 3, json!({})).await;
 
     let pods: Api<Pod> = Api::namespaced(client, "default");
     let of_web = ListParams::default().labels("app=web");
@@ -32,21 +32,4 @@ async fn a_deployment_becomes_pods_bound_to_the_virtual_node() {
         }
     })
     .await;
-}
-
-async fn create_deployment(client: &Client, name: &str, replicas: u32) {
-    let deployment: Deployment = serde_json::from_value(json!({
-        "metadata": {"name": name},
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": {"app": name}},
-            "template": {
-                "metadata": {"labels": {"app": name}},
-                "spec": {"containers": [{"name": "main", "image": "registry.example/none"}]},
-            },
-        },
-    }))
-    .unwrap();
-    let api: Api<Deployment> = Api::namespaced(client.clone(), "default");
-    api.create(&PostParams::default(), &deployment).await.unwrap();
 }

@@ -145,25 +145,9 @@ impl Scene {
         taints.into_iter().filter(|taint| taint.key == TAINT_KEY).filter_map(|taint| taint.value).collect()
     }
 
-    /// Creates a Deployment in the namespace default; its pods bear the label `app=<name>`.
+    /// As [`create_deployment`].
     pub(crate) async fn create_deployment(&self, name: &str, replicas: u32, node_selector: Value) {
-        let deployment: Deployment = serde_json::from_value(json!({
-            "metadata": {"name": name},
-            "spec": {
-                "replicas": replicas,
-                "selector": {"matchLabels": {"app": name}},
-                "template": {
-                    "metadata": {"labels": {"app": name}},
-                    "spec": {
-                        "containers": [{"name": "main", "image": "registry.example/none"}],
-                        "nodeSelector": node_selector,
-                    },
-                },
-            },
-        }))
-        .unwrap();
-        let api: Api<Deployment> = Api::namespaced(self.client.clone(), "default");
-        api.create(&PostParams::default(), &deployment).await.unwrap();
+        create_deployment(&self.client, name, replicas, node_selector).await;
     }
 
     /// The pods of a Deployment.
@@ -189,4 +173,25 @@ pub(crate) async fn cluster_at(replica: &Sheetanchor, name: &str) -> Option<Valu
     let fleet = replica.fleet().await?;
     let key = format!("{FLEET}/{name}");
     fleet["clusters"].as_array()?.iter().find(|cluster| cluster["name"] == key.as_str()).cloned()
+}
+
+/// Creates a Deployment in the namespace default; its pods bear the label `app=<name>`.
+pub(crate) async fn create_deployment(client: &Client, name: &str, replicas: u32, node_selector: Value) {
+    let deployment: Deployment = serde_json::from_value(json!({
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {
+                    "containers": [{"name": "main", "image": "registry.example/none"}],
+                    "nodeSelector": node_selector,
+                },
+            },
+        },
+    }))
+    .unwrap();
+    let api: Api<Deployment> = Api::namespaced(client.clone(), "default");
+    api.create(&PostParams::default(), &deployment).await.unwrap();
 }
