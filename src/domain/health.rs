@@ -140,9 +140,8 @@ impl Health {
         health
     }
 
-    /// A heartbeat arrived. Returns whether the verdict changed.
-    pub fn beat(&mut self, now: Moment, report: Report, policy: &HealthPolicy) -> bool {
-        let before = self.verdict();
+    /// A heartbeat arrived.
+    pub fn beat(&mut self, now: Moment, report: Report, policy: &HealthPolicy) {
         let on_time = now.since(self.seen) <= self.late_limit();
         self.seen = now;
         self.last_beat = Some(now);
@@ -171,16 +170,14 @@ impl Health {
             Verdict::Late => self.enter(now, Verdict::Ready),
             Verdict::Ready | Verdict::Suspected | Verdict::NotReady | Verdict::Recovering => {}
         }
-        self.verdict() != before
     }
 
     /// A heartbeat that a read of our own found, and the watch did not tell of. It counts as any
     /// other, but makes the cluster no witness: the watch may be dead all the same.
-    pub fn overhear(&mut self, now: Moment, report: Report, policy: &HealthPolicy) -> bool {
+    pub fn overhear(&mut self, now: Moment, report: Report, policy: &HealthPolicy) {
         let testimony = self.last_beat;
-        let changed = self.beat(now, report, policy);
+        self.beat(now, report, policy);
         self.last_beat = testimony;
-        changed
     }
 
     /// Judges the cluster's silence at `now`. Returns whether the verdict changed.

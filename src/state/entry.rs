@@ -101,7 +101,7 @@ impl Entry {
             match source {
                 Source::Read => self.health.overhear(now, report, policy),
                 Source::Watch | Source::List => self.health.beat(now, report, policy),
-            };
+            }
         }
         if untainted && !leading {
             // The leader believes in the return: no two replicas answer the scheduler differently.

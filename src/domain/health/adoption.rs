@@ -8,11 +8,11 @@ impl Health {
     /// Takes over the verdict of whoever wrote our taint, or changed its value, unless we reached
     /// one ourselves. A cluster that recovers here has then failed again in the eyes of another.
     ///
-    /// Returns whether the verdict changed. It is given up as any other: by beats.
-    pub fn adopt(&mut self, now: Moment, fault: Fault) -> bool {
+    /// It is given up as any other: by beats.
+    pub fn adopt(&mut self, now: Moment, fault: Fault) {
         let recovers = self.standing == Verdict::Recovering;
         if !self.schedulable() && !self.adopted && !recovers {
-            return false;
+            return;
         }
         let verdict = match fault {
             Fault::ClusterStatusUnknown => Verdict::Lost,
@@ -30,7 +30,6 @@ impl Health {
                 self.count_loss(now);
             }
         }
-        true
     }
 
     /// Whether its verdict is another's, whose taint we found.
