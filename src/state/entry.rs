@@ -93,7 +93,9 @@ impl Entry {
             self.untainted = Some(now);
         }
         // A re-list may bring a taint and a beat at once: the beat is then the first after the loss.
-        if let Some(fault) = after.filter(|_| before != after) {
+        // One that is put back while its incident is open is no new failure of what recovers.
+        let put_back = before.is_none() && incident_is_open(&self.cluster) && self.returns();
+        if let Some(fault) = after.filter(|_| before != after && !put_back) {
             self.health.adopt(now, fault);
         }
         if self.cluster.stamp != cluster.stamp {
@@ -103,7 +105,7 @@ impl Entry {
                 Source::Watch | Source::List => self.health.beat(now, report, policy),
             }
         }
-        if untainted && !leading {
+        if untainted && !leading && !incident_is_open(&cluster) {
             // The leader believes in the return: no two replicas answer the scheduler differently.
             self.health.follow_return(now);
         }
@@ -204,19 +206,37 @@ impl Entry {
         }
     }
 
+    fn returns(&self) -> bool {
+        self.health.standing() == Verdict::Recovering
+    }
+
     /// The value that our taint is to have, on the cluster and on its nodes.
     ///
-    /// A cluster that beats again keeps the taint that it bears, but is given none: not for a loss that
-    /// ended before its taint was stored, and not when a person takes it off early.
+    /// A cluster that beats again keeps the taint that it bears. It is given one only where the
+    /// condition says that its incident is open, which was written after the taint: not for a loss
+    /// that ended before, and not where another replica has seen the return.
     pub(super) fn wanted(&self, taint_key: &str) -> Option<Fault> {
-        let returns = self.health.standing() == Verdict::Recovering;
-        if returns { taint::carried(&self.cluster.taints, taint_key) } else { self.health.fault() }
+        if !self.returns() {
+            return self.health.fault();
+        }
+        let carried = taint::carried(&self.cluster.taints, taint_key);
+        carried.or_else(|| self.health.fault().filter(|_| incident_is_open(&self.cluster)))
+    }
+
+    /// It bears the taint that it is to have, or a person's in its place.
+    fn bears_wanted(&self, taint_key: &str) -> bool {
+        let wanted = self.wanted(taint_key);
+        wanted.is_some() && taint::rewritten(&self.cluster.taints, taint_key, wanted).is_none()
     }
 
     fn due_taints(&mut self, context: &Context<'_>, actions: &mut Vec<Action>) {
         let wanted = self.wanted(context.taint_key);
         let Some(taints) = taint::rewritten(&self.cluster.taints, context.taint_key, wanted) else { return };
         self.dirty = true;
+        if wanted.is_none() && incident_is_open(&self.cluster) {
+            // The condition says first that the incident is over: a taint that goes before was undone.
+            return;
+        }
         // While the brake is on no taint is added; one is still taken off a cluster that beats.
         if context.braked && wanted.is_some() {
             return;
@@ -243,7 +263,7 @@ impl Entry {
     fn due_condition(&mut self, context: &Context<'_>, actions: &mut Vec<Action>) {
         let standing = self.health.standing();
         let status = alive(standing);
-        let found = self.cluster.conditions.iter().find(|condition| condition.kind == ALIVE_CONDITION);
+        let found = own_condition(&self.cluster);
         let same = |found: &&Condition| found.status == status && found.reason == standing.as_str();
         if self.taints.is_busy() {
             // Both writes are decided on the same version: the taint goes first.
@@ -254,7 +274,8 @@ impl Entry {
             return;
         }
         self.dirty = true;
-        if context.braked && status != "True" {
+        // An incident is opened with its taint in place: one that is missing later was undone.
+        if status != "True" && (context.braked || !self.bears_wanted(context.taint_key)) {
             return;
         }
         if self.condition.attempt(&status, context.now, self.health.period()).is_none() {
@@ -278,6 +299,16 @@ impl Entry {
             conditions,
         }));
     }
+}
+
+fn own_condition(cluster: &Cluster) -> Option<&Condition> {
+    cluster.conditions.iter().find(|condition| condition.kind == ALIVE_CONDITION)
+}
+
+/// Whether the object itself says that an incident was declared there and is not over: something
+/// that all replicas know alike, whatever each has seen of the beats.
+fn incident_is_open(cluster: &Cluster) -> bool {
+    own_condition(cluster).is_some_and(|condition| condition.status != "True")
 }
 
 /// The status of our condition: True, False, or Unknown.

@@ -172,11 +172,13 @@ impl Stage {
         self.at = at;
     }
 
-    /// Time passes until `at`, with a tick every 50 ms and one at `at`.
+    /// Time passes until `at`, with a tick every 50 ms, and those at `at` that what follows takes.
     pub(crate) fn run_to(&mut self, at: Duration) {
         self.pass_to(at);
         self.ticked = at;
-        self.tell(Event::Tick);
+        for _ in 0..3 {
+            self.tell(Event::Tick);
+        }
     }
 
     pub(crate) fn run(&mut self, span: Duration) {

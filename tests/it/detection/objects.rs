@@ -193,9 +193,12 @@ fn whenever_a_cluster_stops_being_rejected_its_nodes_change() {
     stage.beats(&["b"], s(10), 4);
     assert_eq!((stage.verdict("a"), stage.mirror("a")), (Verdict::Lost, Some(Fault::ClusterStatusUnknown)));
     assert_eq!(annotation(&stage), None, "the mirror says it");
-    // A person takes the taint off while the doors still reject: the mirror goes, the words stay.
+    // An earlier leader ends the incident while our doors still reject: the mirror goes, the words stay.
     stage.beats(&["a", "b"], s(10), 1);
-    stage.change("a", |cluster| cluster.taints.clear());
+    stage.change("a", |cluster| {
+        cluster.taints.clear();
+        cluster.conditions.clear();
+    });
     stage.run(s(1));
     assert_eq!((stage.verdict("a"), stage.mirror("a")), (Verdict::Recovering, None));
     let unmirrored = format!("{UNSCHEDULABLE_KEY}=ClusterStatusUnknown:NoSchedule");

@@ -3,7 +3,7 @@
 use sheetanchor::domain::cluster::Cluster;
 use sheetanchor::domain::health::Verdict;
 use sheetanchor::domain::taint::{Fault, UNSCHEDULABLE_KEY};
-use sheetanchor::state::action::Event;
+use sheetanchor::state::action::{Event, Topic};
 
 use crate::stage::{Stage, key, ms, s};
 
@@ -185,21 +185,82 @@ fn a_taint_that_comes_anew_starts_the_recovery_again() {
 #[test]
 fn a_standby_gives_up_with_the_taint_what_it_took_over_and_a_leader_answers() {
     for leading in [true, false] {
-        let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
-        stage.api.change_cluster(&key("a"), |cluster| {
-            cluster.taints.push(Fault::ClusterStatusUnknown.taint(UNSCHEDULABLE_KEY));
-        });
-        stage.restart();
-        stage.open();
+        let mut stage = tainted_before_the_start();
         stage.tell(Event::Leading(leading));
         stage.beats(&["b"], s(10), 1);
-        stage.change("a", |cluster| cluster.taints.clear());
+        stage.change("a", |cluster| {
+            cluster.taints.clear();
+            cluster.conditions.clear();
+        });
         stage.run(ms(50));
         // Only the leader writes, so to a standby it is the leader who found the cluster well.
         let dead = (Verdict::Lost, Some(Fault::ClusterStatusUnknown));
         let expected = if leading { dead } else { (Verdict::Ready, None) };
         assert_eq!((stage.verdict("a"), stage.taint("a")), expected, "leading: {leading}");
     }
+}
+
+#[test]
+fn a_standby_knows_a_taint_that_was_undone_from_one_that_has_ended() {
+    for (alive, expected) in [("Unknown", Verdict::Lost), ("True", Verdict::Ready)] {
+        let mut stage = tainted_before_the_start();
+        stage.beats(&["b"], s(10), 1);
+        stage.tell(Event::Leading(false));
+        assert_eq!(stage.alive("a").map(|alive| alive.0).as_deref(), Some("Unknown"));
+        stage.change("a", |cluster| {
+            cluster.taints.clear();
+            cluster.conditions.iter_mut().for_each(|condition| condition.status = alive.into());
+        });
+        stage.run(ms(50));
+        assert_eq!(stage.verdict("a"), expected, "Alive={alive}");
+    }
+}
+
+#[test]
+fn a_taint_undone_during_the_recovery_is_put_back_once_per_period_until_the_end() {
+    let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
+    stage.beats(&["b"], s(10), 4);
+    stage.beats(&["a", "b"], s(10), 1);
+    let recovers = (Verdict::Recovering, Some(Fault::ClusterStatusUnknown));
+    assert_eq!((stage.verdict("a"), stage.taint("a")), recovers);
+    let before = stage.taint_writes("a").len();
+    for _ in 0..5 {
+        stage.change("a", |cluster| cluster.taints.clear());
+        stage.run(ms(2_500));
+    }
+    assert_eq!(stage.taint_writes("a").len() - before, 2, "at once, for the loss is a period ago, and a period later");
+    assert_eq!((stage.verdict("a"), stage.notices(Topic::TaintUndone).len()), (Verdict::Recovering, 2));
+    stage.beats(&["a", "b"], s(10), 3);
+    stage.run(ms(50));
+    assert_eq!((stage.verdict("a"), stage.taint("a")), (Verdict::Ready, None));
+    assert_eq!(stage.alive("a"), Some(("True".into(), "Ready".into())));
+}
+
+#[test]
+fn a_new_leader_does_not_put_back_what_the_old_one_took_off() {
+    let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
+    stage.beats(&["b"], s(10), 4);
+    stage.beats(&["a", "b"], s(10), 1);
+    stage.tell(Event::Leading(false));
+    // The old leader, which counted the beats otherwise, ends the incident: the condition first.
+    stage.change("a", |cluster| cluster.conditions.iter_mut().for_each(|own| own.status = "True".into()));
+    stage.tell(Event::Leading(true));
+    let writes = stage.taint_writes("a").len();
+    stage.change("a", |cluster| cluster.taints.clear());
+    stage.run(s(5));
+    assert_eq!((stage.verdict("a"), stage.taint("a")), (Verdict::Recovering, None));
+    assert_eq!(stage.taint_writes("a").len(), writes);
+}
+
+/// A fleet of two, led, whose cluster `a` bore our taint before.
+fn tainted_before_the_start() -> Stage {
+    let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
+    stage.api.change_cluster(&key("a"), |cluster| {
+        cluster.taints.push(Fault::ClusterStatusUnknown.taint(UNSCHEDULABLE_KEY));
+    });
+    stage.restart();
+    stage.open();
+    stage
 }
 
 #[test]

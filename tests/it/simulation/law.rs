@@ -41,6 +41,8 @@ struct Truth {
     beats: u64,
     period: Duration,
     incident: Option<Incident>,
+    /// Its beats when its object began to say that an incident is open.
+    opened: Option<u64>,
 }
 
 /// See the module.
@@ -89,6 +91,7 @@ impl Law {
             beats: 0,
             period: clamped(cluster.declared_period_seconds),
             incident: None,
+            opened: None,
         });
         if truth.stamp != cluster.stamp {
             truth.stamp.clone_from(&cluster.stamp);
@@ -96,9 +99,10 @@ impl Law {
             truth.beats += 1;
             truth.period = clamped(cluster.declared_period_seconds);
         }
+        truth.opened = is_open(cluster).then(|| truth.opened.unwrap_or(truth.beats));
         let beats = truth.beats;
         truth.incident = match (truth.incident, taint::carried(&cluster.taints, self.taint_key)) {
-            (None, Some(fault)) => Some(Incident { fault, author, beats }),
+            (None, Some(fault)) => Some(Incident { fault, author, beats: truth.opened.unwrap_or(beats) }),
             (Some(incident), Some(fault)) if incident.fault != fault => Some(Incident { fault, author, beats }),
             (Some(_), None) if author == Author::Us => None,
             (incident, _) => incident,
@@ -174,6 +178,8 @@ impl Law {
                 let own: Vec<_> = own.collect();
                 assert_eq!(own.len(), 1, "foreign_untouched: {own:?}");
                 assert!(!own[0].message.is_empty() && own[0].reason != "Suspected", "explained: {own:?}");
+                let tainted = taint::carried(&before.taints, self.taint_key).is_some() || self.is_overruled(before);
+                assert!(!is_open(after) || tainted, "one_writer: an incident opened before its taint: {own:?}");
             }
             (Write::Node { name, .. }, Stored::Node(before)) => {
                 let after: &Node = &api.nodes[name];
@@ -194,6 +200,14 @@ impl Law {
         assert!(after <= before.max(1), "foreign_untouched: our key stands there {after} times");
     }
 
+    /// A person's taint that stands in for ours is as good as ours.
+    fn is_overruled(&self, cluster: &Cluster) -> bool {
+        cluster.taints.iter().any(|taint| {
+            let under = taint.key == self.taint_key && taint.effect == Effect::NoSchedule;
+            under && taint::ours(taint, self.taint_key).is_none()
+        })
+    }
+
     /// No taint on a cluster that beats, and none taken off before it beat long enough.
     fn is_founded(&mut self, now: Duration, before: &Cluster, after: &Cluster) {
         let key = &after.key;
@@ -202,26 +216,31 @@ impl Law {
         let carried = |cluster: &Cluster| taint::carried(&cluster.taints, self.taint_key);
         match (carried(after), &truth.incident) {
             (Some(fault), incident) if incident.as_ref().is_none_or(|incident| incident.fault != fault) => {
+                // Ours was there, and somebody took it off before the recovery was over.
+                let undone = is_open(before);
                 let founded = match fault {
                     Fault::ManagedClusterNotReady => before.agent_ready == AgentReady::False,
                     _ => age > truth.period * 3,
-                };
+                } || undone;
                 assert!(founded, "blind_is_not_dead: {key} {fault:?}, {age:?} after its beat, at {now:?}");
                 self.tainted.push((now, key.clone(), fault));
             }
             (None, Some(Incident { fault, author: Author::Us, beats })) => {
                 let seen = truth.beats - beats;
                 let needed = if *fault == Fault::ClusterStatusNeverUpdated { 1 } else { 3 };
-                // A person's taint that stands in for ours is as good as ours.
-                let overruled = before.taints.iter().any(|taint| {
-                    let under = taint.key == self.taint_key && taint.effect == Effect::NoSchedule;
-                    under && taint::ours(taint, self.taint_key).is_none()
-                });
+                let overruled = self.is_overruled(before);
+                assert!(!is_open(before) || overruled, "one_writer: {key} untainted before its incident was closed");
                 assert!(seen >= needed || overruled, "one_writer: {key} untainted after {seen} beats, at {now:?}");
             }
             _ => {}
         }
     }
+}
+
+/// Whether the object itself says that an incident is open there.
+fn is_open(cluster: &Cluster) -> bool {
+    let own = cluster.conditions.iter().find(|condition| condition.kind == ALIVE_CONDITION);
+    own.is_some_and(|condition| condition.status != "True")
 }
 
 /// Every verdict names the cluster, the fact and the limit.
