@@ -8,7 +8,7 @@ use anyhow::Context;
 use axum::Router;
 use futures::future::pending;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::{Api, Client, Config};
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,6 +22,7 @@ use crate::control::brake_record::BrakeStore;
 use crate::control::events::EventWriter;
 use crate::control::leader::{Candidate, LeaderConfig, Leadership, identity};
 use crate::control::monitor::Monitor;
+use crate::control::pulse;
 use crate::control::tainter::Tainter;
 use crate::control::watch;
 use crate::metrics::Metrics;
@@ -185,6 +186,7 @@ fn start(parts: Parts, tasks: &mut Tasks) -> anyhow::Result<()> {
     let (events, event_queue) = mpsc::channel(EVENT_QUEUE);
     let (writes, write_queue) = mpsc::channel(WRITE_QUEUE);
     let (notices, notice_queue) = mpsc::channel(NOTICE_QUEUE);
+    let (questions, question_queue) = mpsc::channel(1);
 
     let labels = parts.policy.node_labels.clone();
     tasks.run(
@@ -193,7 +195,7 @@ fn start(parts: Parts, tasks: &mut Tasks) -> anyhow::Result<()> {
     );
     tasks.run(
         "node watch",
-        watch::nodes(watching, labels, events.clone(), readiness_report(&parts.readiness, Check::Nodes)),
+        watch::nodes(watching.clone(), labels, events.clone(), readiness_report(&parts.readiness, Check::Nodes)),
     );
 
     let readiness = parts.readiness.clone();
@@ -204,12 +206,16 @@ fn start(parts: Parts, tasks: &mut Tasks) -> anyhow::Result<()> {
         leading: leadership.changes(),
         writes,
         notices,
+        questions,
         metrics: Arc::clone(&parts.metrics),
         first_published: Some(Box::new(move || readiness.set(Check::Serving, Ok(())))),
     };
     tasks.run("monitor", monitor.run());
 
     let namespace = &parts.args.leader_elect_resource_namespace;
+    let leases = Api::namespaced(watching, namespace);
+    let lease = parts.args.leader_elect_resource_name.clone();
+    tasks.run("pulse", pulse::answer(leases, lease, question_queue, events.clone()));
     let brake = BrakeStore::new(writing.clone(), namespace);
     let announcing = brake.clone().announce(events.clone());
     tasks.run("brake record", async {

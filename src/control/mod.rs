@@ -5,5 +5,6 @@ pub mod error_line;
 pub mod events;
 pub mod leader;
 pub mod monitor;
+pub mod pulse;
 pub mod tainter;
 pub mod watch;

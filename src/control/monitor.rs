@@ -32,6 +32,8 @@ pub struct Monitor {
     pub writes: mpsc::Sender<Write>,
     /// Notices for people.
     pub notices: mpsc::Sender<Notice>,
+    /// Questions for a sign of life.
+    pub questions: mpsc::Sender<u64>,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Called once, when the first snapshot is out: from then on there is a fleet to serve.
@@ -81,6 +83,8 @@ impl Monitor {
             match action {
                 Action::Write(write) => self.pass_on(write),
                 Action::Tell(notice) => self.tell(notice),
+                // One that finds the queue full waits behind others without an answer, and is asked again.
+                Action::Ask(number) => _ = self.questions.try_send(number),
             }
         }
     }

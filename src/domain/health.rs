@@ -186,18 +186,18 @@ impl Health {
     pub fn judge(&mut self, now: Moment, braked: bool, policy: &HealthPolicy) -> bool {
         let before = self.verdict();
         let age = self.age(now);
-        if braked && age > self.period {
-            self.reprieve = now.plus(self.late_limit());
+        if braked {
+            self.hold(now);
         }
         let past_limit = age > self.limit(policy);
-        let may_fall = !braked && now >= self.reprieve;
-        if past_limit && may_fall && self.standing == Verdict::Lost && !self.inherited() {
+        let falls = !braked && self.is_overdue(now, policy);
+        if falls && self.standing == Verdict::Lost && !self.inherited() {
             // The leader was a little faster than we, who have now seen the same silence to its limit.
             self.adopted = false;
         }
         match self.standing {
             Verdict::Lost | Verdict::NeverReported | Verdict::Suspected => {}
-            _ if past_limit && may_fall => {
+            _ if falls => {
                 self.fall(now, if self.reported { Verdict::Lost } else { Verdict::NeverReported });
             }
             Verdict::NotReady => {}
@@ -210,6 +210,24 @@ impl Health {
         self.suspected =
             past_limit && self.reported && !matches!(self.standing, Verdict::Lost | Verdict::NeverReported);
         self.verdict() != before
+    }
+
+    /// The brake is on at `now`: a silent cluster has the time for one more beat from here.
+    pub fn hold(&mut self, now: Moment) {
+        if self.age(now) > self.period {
+            self.reprieve = self.reprieve.max(now.plus(self.late_limit()));
+        }
+    }
+
+    /// Whether silence alone makes it fall at `now`, when there is no brake.
+    fn is_overdue(&self, now: Moment, policy: &HealthPolicy) -> bool {
+        self.age(now) > self.limit(policy) && now >= self.reprieve
+    }
+
+    /// Whether silence says something else at `now` than it did at `before`.
+    pub fn turns(&self, before: Moment, now: Moment, policy: &HealthPolicy) -> bool {
+        let is_late = |moment| self.age(moment) > self.late_limit();
+        is_late(before) != is_late(now) || self.is_overdue(before, policy) != self.is_overdue(now, policy)
     }
 
     /// Its object cannot be read any more, or again: in between its age stands still.

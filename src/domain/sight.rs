@@ -4,11 +4,16 @@
 //! silence says nothing about the clusters: such *blind time* must age nobody (invariant
 //! `blind_is_not_dead`). So every age is a difference of [`Moment`]s, and a [`Sight`] turns our
 //! monotonic clock into moments, leaving the blind time out.
+//!
+//! An API server that hangs breaks no watch, and takes no heartbeat either. So silence counts only
+//! up to its last *sign of life*: an event, or the answer to a question.
 
 use std::time::{Duration, Instant};
 
 /// A gap between two looks that is longer than this was a pause of our own.
 pub const LONGEST_GAP: Duration = Duration::from_secs(2);
+/// Two signs of life that lie further apart than this have a hang between them.
+pub const LONGEST_SILENCE: Duration = Duration::from_secs(3);
 
 /// How long we had been watching, with open eyes, when something happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,33 +39,49 @@ pub struct Sight {
     /// When the last event came; a watch error takes us back to it, because the watch may have
     /// been dead ever since.
     heard: Moment,
+    /// The last sign of life: when, and which moment that was.
+    sign: (Instant, Moment),
     blind: bool,
 }
 
 impl Sight {
     /// Starts blind: nothing ages before the first list is complete.
     pub fn new(now: Instant) -> Self {
-        Self { looked: now, moment: Moment::default(), heard: Moment::default(), blind: true }
+        let moment = Moment::default();
+        Self { looked: now, moment, heard: moment, sign: (now, moment), blind: true }
     }
 
     /// The moment that `now` is. Must be called at least once per [`LONGEST_GAP`].
     pub fn look(&mut self, now: Instant) -> Moment {
         let gap = now.saturating_duration_since(self.looked);
         self.looked = now;
-        if !self.blind && gap <= LONGEST_GAP {
+        if gap > LONGEST_GAP {
+            // We stood still, and could not hear either.
+            self.sign.0 += gap;
+        } else if !self.blind {
             self.moment = self.moment.plus(gap);
         }
         self.moment
     }
 
-    /// An event came through the watch: up to now we could see.
-    pub fn hear(&mut self) {
+    /// An event came through the watch just now: so far we could see. Returns the moment that this is.
+    pub fn hear(&mut self) -> Moment {
+        self.live(self.looked, self.moment);
         self.heard = self.moment;
+        self.moment
+    }
+
+    /// The API server answered what it was asked at `asked`, which was this moment: then it lived.
+    pub fn answered(&mut self, asked: Instant, moment: Moment) {
+        if asked > self.sign.0 {
+            self.live(asked, moment.min(self.moment));
+        }
     }
 
     /// The watch broke: we have been blind since the last event.
     pub fn lose(&mut self) {
         self.moment = self.moment.min(self.heard);
+        self.sign.1 = self.sign.1.min(self.moment);
         self.blind = true;
     }
 
@@ -68,12 +89,34 @@ impl Sight {
     pub fn regain(&mut self, now: Instant) {
         self.look(now);
         self.blind = false;
-        self.hear();
+        self.sign = (now, self.moment);
+        self.heard = self.moment;
     }
 
-    /// Whether we are blind.
+    /// Whether we cannot see: the watch is broken, or the API server gives no sign of life.
     pub fn is_blind(&self) -> bool {
-        self.blind
+        self.blind || self.quiet() > LONGEST_SILENCE
+    }
+
+    /// How long there was no sign of life.
+    pub fn quiet(&self) -> Duration {
+        self.looked.saturating_duration_since(self.sign.0)
+    }
+
+    /// The moment up to which silence says something: that of the last sign of life.
+    pub fn known(&self) -> Moment {
+        self.sign.1
+    }
+
+    /// A sign of life. What was hidden between two that are far apart ages nobody.
+    fn live(&mut self, at: Instant, moment: Moment) {
+        let (before, known) = self.sign;
+        if at.saturating_duration_since(before) <= LONGEST_SILENCE {
+            self.sign = (at, moment);
+        } else {
+            self.moment = known.plus(self.moment.since(moment));
+            self.sign = (at, known);
+        }
     }
 
     /// The instant at which `moment` would have been, were there no blind time since.
@@ -135,6 +178,58 @@ mod tests {
         sight.lose();
         sight.regain(start + ms(62_000));
         assert_eq!(sight.look(start + ms(62_100)), Moment(ms(1_100)));
+    }
+
+    #[test]
+    fn silence_counts_up_to_the_last_sign_of_life() {
+        let (mut sight, start) = open();
+        let asked = sight.look(start + ms(1_000));
+        sight.look(start + ms(1_500));
+        assert_eq!(sight.known(), Moment::default());
+        sight.answered(start + ms(1_000), asked);
+        assert_eq!((sight.known(), sight.look(start + ms(1_600))), (Moment(ms(1_000)), Moment(ms(1_600))));
+        sight.hear();
+        assert_eq!(sight.known(), Moment(ms(1_600)));
+    }
+
+    #[test]
+    fn a_hang_ages_nobody() {
+        for (hang, counted) in [(2_999, 2_999), (3_000, 3_000), (3_001, 0), (60_000, 0)] {
+            let (mut sight, start) = open();
+            let mut at = ms(0);
+            while at + ms(1_000) < ms(hang) {
+                at += ms(1_000);
+                sight.look(start + at);
+                assert_eq!(sight.is_blind(), at > LONGEST_SILENCE);
+            }
+            let asked = sight.look(start + ms(hang));
+            assert_eq!(sight.is_blind(), ms(hang) > LONGEST_SILENCE, "{hang} ms");
+            sight.look(start + ms(hang + 10));
+            sight.answered(start + ms(hang), asked);
+            assert_eq!((sight.known(), sight.is_blind()), (Moment(ms(counted)), false), "{hang} ms");
+            assert_eq!(sight.look(start + ms(hang + 10)), Moment(ms(counted + 10)), "{hang} ms");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_older_than_an_event_says_nothing_new() {
+        let (mut sight, start) = open();
+        let asked = sight.look(start + ms(1_000));
+        sight.look(start + ms(1_500));
+        sight.hear();
+        sight.answered(start + ms(1_000), asked);
+        assert_eq!(sight.known(), Moment(ms(1_500)));
+    }
+
+    #[test]
+    fn an_answer_that_comes_after_the_watch_broke_leaves_us_blind() {
+        let (mut sight, start) = open();
+        sight.look(start + ms(1_000));
+        sight.hear();
+        let asked = sight.look(start + ms(2_000));
+        sight.lose();
+        sight.answered(start + ms(2_000), asked);
+        assert_eq!((sight.known(), sight.is_blind()), (Moment(ms(1_000)), true));
     }
 
     #[test]

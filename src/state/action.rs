@@ -36,6 +36,8 @@ pub enum Event {
     NodeDeleted(String),
     /// A write came to an end.
     Wrote(Target, Outcome),
+    /// The API server answered the question of [`Action::Ask`] with this number.
+    Answered(u64),
 }
 
 /// What a write is aimed at.
@@ -160,4 +162,6 @@ pub enum Action {
     Write(Write),
     /// Tell people.
     Tell(Notice),
+    /// Ask the API server for a sign of life; the questions are numbered.
+    Ask(u64),
 }

@@ -94,7 +94,8 @@ impl Entry {
         }
         // A re-list may bring a taint and a beat at once: the beat is then the first after the loss.
         // One that is put back while its incident is open is no new failure of what recovers.
-        let put_back = before.is_none() && incident_is_open(&self.cluster) && self.returns();
+        let put_back =
+            before.is_none() && incident_is_open(&self.cluster) && self.health.standing() == Verdict::Recovering;
         if let Some(fault) = after.filter(|_| before != after && !put_back) {
             self.health.adopt(now, fault);
         }
@@ -122,10 +123,13 @@ impl Entry {
         self.touch();
     }
 
-    /// Judges its silence. Returns whether the verdict changed.
-    pub(super) fn judge(&mut self, now: Moment, braked: bool, policy: &HealthPolicy) -> bool {
+    /// Judges its silence up to `known`; it is a little later, `now`. Returns whether the verdict changed.
+    pub(super) fn judge(&mut self, known: Moment, now: Moment, braked: bool, policy: &HealthPolicy) -> bool {
         let adopted = self.health.adopted();
-        let changed = self.health.judge(now, braked, policy);
+        if braked {
+            self.health.hold(now);
+        }
+        let changed = self.health.judge(known, braked, policy);
         if changed || adopted != self.health.adopted() {
             self.touch();
         }
@@ -206,21 +210,24 @@ impl Entry {
         }
     }
 
-    fn returns(&self) -> bool {
-        self.health.standing() == Verdict::Recovering
+    /// The value that our taint is to have.
+    ///
+    /// A cluster that beats again keeps the taint that it bears, to the end: that is, until the
+    /// condition says that its incident is over. It is given one only while the condition says that
+    /// the incident is open, which is written after the taint: not for a loss that ended before, and
+    /// not where another replica has seen the return.
+    pub(super) fn wanted(&self, taint_key: &str) -> Option<Fault> {
+        let (open, fault) = (incident_is_open(&self.cluster), self.health.fault());
+        match self.health.standing() {
+            Verdict::Recovering => self.carried(taint_key).or_else(|| fault.filter(|_| open)),
+            Verdict::Ready | Verdict::Late => self.carried(taint_key).filter(|_| open),
+            Verdict::Lost | Verdict::NotReady | Verdict::NeverReported | Verdict::Suspected => fault,
+        }
     }
 
-    /// The value that our taint is to have, on the cluster and on its nodes.
-    ///
-    /// A cluster that beats again keeps the taint that it bears. It is given one only where the
-    /// condition says that its incident is open, which was written after the taint: not for a loss
-    /// that ended before, and not where another replica has seen the return.
-    pub(super) fn wanted(&self, taint_key: &str) -> Option<Fault> {
-        if !self.returns() {
-            return self.health.fault();
-        }
-        let carried = taint::carried(&self.cluster.taints, taint_key);
-        carried.or_else(|| self.health.fault().filter(|_| incident_is_open(&self.cluster)))
+    /// The value of our taint that it bears.
+    pub(super) fn carried(&self, taint_key: &str) -> Option<Fault> {
+        taint::carried(&self.cluster.taints, taint_key)
     }
 
     /// It bears the taint that it is to have, or a person's in its place.
@@ -233,10 +240,6 @@ impl Entry {
         let wanted = self.wanted(context.taint_key);
         let Some(taints) = taint::rewritten(&self.cluster.taints, context.taint_key, wanted) else { return };
         self.dirty = true;
-        if wanted.is_none() && incident_is_open(&self.cluster) {
-            // The condition says first that the incident is over: a taint that goes before was undone.
-            return;
-        }
         // While the brake is on no taint is added; one is still taken off a cluster that beats.
         if context.braked && wanted.is_some() {
             return;

@@ -15,6 +15,7 @@ use crate::domain::sight::{Moment, Sight};
 
 use super::action::{Action, Event, Notice, Outcome, Subject, Target, Topic, Write};
 use super::entry::{Context, Entry, Source};
+use super::inquiry::Inquiry;
 use super::nodes::Nodes;
 use super::pacer::Pacer;
 use super::policy::Policy;
@@ -23,6 +24,8 @@ use super::version::newer;
 
 /// Snapshots that only bring new ages are published this often; what the doors decide by, at once.
 const CALM_PUBLICATION: Duration = Duration::from_secs(1);
+/// Without a sign of life for so long, the API server is asked for one.
+const QUIET: Duration = Duration::from_secs(1);
 /// The brake's record is rewritten at most this often while it is on.
 const BRAKE_PACE: Duration = Duration::from_secs(5);
 
@@ -31,6 +34,7 @@ const BRAKE_PACE: Duration = Duration::from_secs(5);
 pub struct Index {
     policy: Arc<Policy>,
     sight: Sight,
+    inquiry: Inquiry,
     leading: bool,
     clusters: BTreeMap<ClusterKey, Entry>,
     clusters_listed: bool,
@@ -47,6 +51,8 @@ pub struct Index {
     beats: u64,
     urgent: bool,
     published: Option<Instant>,
+    /// As at the last tick, or the last end or start of a watch.
+    blind: bool,
 }
 
 impl Index {
@@ -55,6 +61,7 @@ impl Index {
         Self {
             policy,
             sight: Sight::new(now),
+            inquiry: Inquiry::default(),
             leading: false,
             clusters: BTreeMap::new(),
             clusters_listed: false,
@@ -69,6 +76,7 @@ impl Index {
             beats: 0,
             urgent: false,
             published: None,
+            blind: true,
         }
     }
 
@@ -87,14 +95,16 @@ impl Index {
             }
             Event::ClusterWatchBroke => {
                 self.sight.lose();
+                self.blind = true;
                 self.urgent = true;
             }
             Event::ClustersListed(listed) => {
                 self.sight.regain(now);
+                self.blind = false;
                 self.list_clusters(listed, moment, &mut actions);
             }
             Event::ClusterApplied(observed) => {
-                self.sight.hear();
+                let moment = self.sight.hear();
                 match observed {
                     Ok(cluster) => self.observe(cluster, Source::Watch, moment, &mut actions),
                     Err(undecodable) => self.mark_undecodable(undecodable, moment),
@@ -123,6 +133,13 @@ impl Index {
             }
             Event::NodeDeleted(name) => self.nodes.delete(&name),
             Event::Wrote(target, outcome) => self.wrote(&target, outcome, now),
+            Event::Answered(number) => {
+                if let Some((asked, then)) = self.inquiry.answered(number) {
+                    self.sight.answered(asked, then);
+                    let moment = self.sight.look(now);
+                    self.tick(now, moment, &mut actions);
+                }
+            }
         }
         actions
     }
@@ -216,24 +233,41 @@ impl Index {
         }
     }
 
+    /// Judges silence up to the last sign of life, and plans the writes that are due.
     fn tick(&mut self, now: Instant, moment: Moment, actions: &mut Vec<Action>) {
         let policy = Arc::clone(&self.policy);
         if self.nodes.settle(self.clusters.values().map(|entry| &*entry.cluster), &policy) {
             self.urgent = true;
         }
-        if self.sight.is_blind() {
+        self.ask(now, moment, actions);
+        let blind = self.sight.is_blind();
+        self.urgent |= std::mem::replace(&mut self.blind, blind) != blind;
+        if blind {
             return;
         }
-        self.brake(moment, actions);
+        let known = self.sight.known();
+        self.brake(known, actions);
         let braked = self.brake.is_some();
         for entry in self.clusters.values_mut() {
-            if entry.judge(moment, braked, &policy.health) {
+            if entry.judge(known, moment, braked, &policy.health) {
                 self.urgent = true;
-                actions.push(entry.verdict_notice(moment, &policy.health));
+                actions.push(entry.verdict_notice(known, &policy.health));
             }
         }
         if self.leading && self.nodes_listed {
-            self.plan_writes(now, moment, actions);
+            self.plan_writes(now, known, actions);
+        }
+    }
+
+    /// Asks for a sign of life when there was none for a while, and when a verdict waits for one.
+    fn ask(&mut self, now: Instant, moment: Moment, actions: &mut Vec<Action>) {
+        if self.inquiry.is_open(now) || !self.clusters_listed {
+            return;
+        }
+        let (known, policy) = (self.sight.known(), &self.policy.health);
+        if self.sight.quiet() >= QUIET || self.clusters.values().any(|entry| entry.health.turns(known, moment, policy))
+        {
+            actions.push(Action::Ask(self.inquiry.ask(now, moment)));
         }
     }
 
@@ -330,7 +364,8 @@ impl Index {
     }
 
     fn snapshot(&mut self, now: Instant) -> Snapshot {
-        let moment = self.sight.look(now);
+        let seen = self.sight.look(now);
+        let moment = if self.blind { self.sight.known() } else { seen };
         let clusters: Vec<_> = self.clusters.values_mut().map(Entry::view).collect();
         let taint_key = &self.policy.taint_key;
         let homes = self.nodes.homes().filter_map(|entry| {
@@ -351,7 +386,7 @@ impl Index {
             clusters,
             nodes: Arc::clone(&self.homes),
             brake: self.brake.clone(),
-            blind: self.sight.is_blind(),
+            blind: self.blind,
             undecodable: self.undecodable.values().cloned().collect(),
             taken: (now, moment),
             policy: Arc::clone(&self.policy),

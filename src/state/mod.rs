@@ -3,6 +3,7 @@
 pub mod action;
 mod entry;
 pub mod index;
+mod inquiry;
 mod nodes;
 mod pacer;
 pub mod policy;

@@ -165,7 +165,8 @@ impl NodeEntry {
     }
 
     fn due(&mut self, cluster: &Entry, context: &Context<'_>, actions: &mut Vec<Action>) {
-        let fault = cluster.wanted(context.taint_key);
+        // It goes after the cluster's: what it wakes must not find that one still there.
+        let fault = cluster.wanted(context.taint_key).or_else(|| cluster.carried(context.taint_key));
         let unmirrored = unmirrored_taints(cluster, context.taint_key);
         let taints = taint::rewritten(&self.node.taints, context.taint_key, fault);
         let annotation = (self.node.cluster_taints != unmirrored).then(|| unmirrored.clone());

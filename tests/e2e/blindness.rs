@@ -48,6 +48,33 @@ async fn invariant_blind_is_not_dead_when_the_api_server_is_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn invariant_blind_is_not_dead_when_the_api_server_hangs() {
+    let scene = one_dead_one_alive().await;
+    let dead = scene.generation("dead").await;
+
+    scene.control_plane.hang_api_server();
+    eventually("it to notice", PATIENCE, async || {
+        let fleet = scene.sheetanchor.fleet().await?;
+        (fleet["blind"] == json!(true)).then_some(())
+    })
+    .await;
+    pass(OUTAGE).await;
+    let (passed, _) = scene.sheetanchor.filter(&["alive", "dead"]).await;
+    assert_eq!(passed, ["alive"], "{:?}", scene.sheetanchor.fleet().await);
+
+    scene.control_plane.wake_api_server();
+    eventually("it to see again", PATIENCE, async || {
+        let fleet = scene.sheetanchor.fleet().await?;
+        (fleet["blind"] == json!(false)).then_some(())
+    })
+    .await;
+    let beats = scene.sheetanchor.metric("heartbeats_total").await;
+    until_beats(&scene, beats + 5.0).await;
+    only_one_died(&scene).await;
+    still_so(&scene, dead).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn invariant_blind_is_not_dead_when_the_process_sleeps_or_starts_anew() {
     let mut scene = one_dead_one_alive().await;
     let dead = scene.generation("dead").await;

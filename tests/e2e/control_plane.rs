@@ -139,6 +139,16 @@ impl ControlPlane {
         drop(self.api_server.take());
     }
 
+    /// The API server stands still: connections stay, and nothing comes.
+    pub(crate) fn hang_api_server(&self) {
+        self.api_server.as_ref().expect("running").pause();
+    }
+
+    /// It goes on with what was sent to it meanwhile.
+    pub(crate) fn wake_api_server(&self) {
+        self.api_server.as_ref().expect("running").resume();
+    }
+
     /// Starts the API server again, on the same port, over the same etcd.
     pub(crate) async fn restart_api_server(&mut self) {
         self.stop_api_server();

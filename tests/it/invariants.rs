@@ -46,9 +46,9 @@ fn invariant_own_clock() {
 
 #[test]
 fn invariant_blind_is_not_dead() {
-    use Trouble::{Election, Garble, Outage, Pause, Restart, WatchBreak};
+    use Trouble::{Election, Garble, Hang, Outage, Pause, Restart, WatchBreak};
     for_seeds("invariant_blind_is_not_dead", 25, |seed| {
-        let (mut plan, mut random) = alike(seed, &[WatchBreak, Outage, Pause, Restart, Election, Garble]);
+        let (mut plan, mut random) = alike(seed, &[WatchBreak, Outage, Hang, Pause, Restart, Election, Garble]);
         // A watch that dies in silence is found out by the brake, which takes two to judge by.
         plan.longest_deafness = [s(0), s(35)][random.usize(..2)];
         if plan.longest_deafness.is_zero() {
@@ -199,7 +199,7 @@ fn invariant_explained() {
                 Topic::Verdict(verdict) => Some(verdict),
                 _ => None,
             },
-            Action::Write(_) => None,
+            Action::Write(_) | Action::Ask(_) => None,
         }));
         world.lived
     });

@@ -50,6 +50,8 @@ pub(crate) struct Stage {
     /// Everything that followed, and when.
     pub(crate) log: Vec<(Duration, Action)>,
     pub(crate) tick: Duration,
+    /// The API server answers when it is asked for a sign of life.
+    pub(crate) answers: bool,
     /// Writes are answered with this, and change nothing, unless they are to be stored.
     pub(crate) answer: Outcome,
     published: Option<Snapshot>,
@@ -68,6 +70,7 @@ impl Stage {
             api: Api::new(UNSCHEDULABLE_KEY),
             log: Vec::new(),
             tick: TICK,
+            answers: true,
             answer: Outcome::Stored,
             published: None,
             start,
@@ -123,12 +126,17 @@ impl Stage {
 
     /// Applies one event, and makes the writes that follow from it.
     pub(crate) fn tell(&mut self, event: Event) {
-        let mut writes = Vec::new();
+        let (mut writes, mut questions) = (Vec::new(), Vec::new());
         for action in self.index.apply(event, self.now()) {
-            if let Action::Write(write) = &action {
-                writes.push(write.clone());
+            match &action {
+                Action::Write(write) => writes.push(write.clone()),
+                Action::Ask(number) if self.answers => questions.push(*number),
+                Action::Ask(_) | Action::Tell(_) => {}
             }
             self.log.push((self.at, action));
+        }
+        for number in questions {
+            self.tell(Event::Answered(number));
         }
         for write in writes {
             if self.answer != Outcome::Stored {

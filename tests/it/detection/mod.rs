@@ -1,6 +1,7 @@
 //! How silence is judged: every limit at −1 ms, 0 and +1 ms, in virtual time.
 
 mod fleet;
+mod hang;
 mod objects;
 mod recovery;
 mod writes;

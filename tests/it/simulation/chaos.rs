@@ -18,6 +18,7 @@ pub(crate) enum Trouble {
     Sickness,
     WatchBreak,
     Outage,
+    Hang,
     Pause,
     Restart,
     Election,
@@ -29,11 +30,12 @@ pub(crate) enum Trouble {
 }
 
 impl Trouble {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Death,
         Self::Sickness,
         Self::WatchBreak,
         Self::Outage,
+        Self::Hang,
         Self::Pause,
         Self::Restart,
         Self::Election,
@@ -58,6 +60,8 @@ pub(crate) enum Act {
     BreakWatch { replica: usize, deaf: Duration, away: Duration },
     /// The API server is away.
     Outage { deaf: Duration, length: Duration },
+    /// The API server answers nobody for so long, and then goes on with what was sent to it.
+    Hang(Duration),
     /// A process stands still.
     Pause { replica: usize, length: Duration },
     /// A process ends, and another starts.
@@ -76,6 +80,8 @@ pub(crate) enum Act {
     Create(usize),
     /// It beats and declares otherwise.
     NewPeriod(usize, u64),
+    /// It beats.
+    Report(usize),
 }
 
 /// What people do.
@@ -120,6 +126,7 @@ pub(crate) fn acts(trouble: Trouble, random: &mut fastrand::Rng, plan: &Plan) ->
         }
         Trouble::WatchBreak => vec![(Duration::ZERO, Act::BreakWatch { replica, deaf, away })],
         Trouble::Outage => vec![(Duration::ZERO, Act::Outage { deaf, length: long * 3 })],
+        Trouble::Hang => vec![(Duration::ZERO, Act::Hang(long * 2))],
         Trouble::Pause => vec![(Duration::ZERO, Act::Pause { replica, length: long })],
         Trouble::Restart => vec![(Duration::ZERO, Act::Restart { replica, away })],
         Trouble::Election => vec![(Duration::ZERO, Act::Depose { vacancy: away })],
@@ -159,7 +166,15 @@ fn foreign(key: &str, value: &str, effect: Effect) -> Taint {
 impl World {
     /// Makes one act happen.
     pub(super) fn act(&mut self, act: Act) {
+        let process = matches!(act, Act::BreakWatch { .. } | Act::Pause { .. } | Act::Restart { .. });
+        let hidden = matches!(act, Act::Silence(_) | Act::Speak(_) | Act::Sick(..) | Act::Outage { .. } | Act::Hang(_));
+        if let Some(end) = self.hung.filter(|_| !process && !hidden) {
+            // Whoever calls the API server waits for it, in order.
+            return self.later(end - self.now, Happening::Act(act));
+        }
         match act {
+            Act::Hang(length) => self.hang(length),
+            Act::Report(i) => self.report(i),
             Act::Silence(who) => who.into_iter().for_each(|i| self.members[i].silent = true),
             Act::Speak(who) => who.into_iter().for_each(|i| self.members[i].silent = false),
             Act::Sick(i, sick) => self.members[i].sick = sick,
@@ -195,6 +210,10 @@ impl World {
 
     /// An agent reports now.
     pub(super) fn report(&mut self, i: usize) {
+        if let Some(end) = self.hung {
+            let wait = end - self.now + ms(self.random.u64(1..50));
+            return self.later(wait, Happening::Act(Act::Report(i)));
+        }
         let member = &mut self.members[i];
         let stamp = member.clock.stamp(self.now);
         let ready = if member.sick { AgentReady::False } else { AgentReady::True };

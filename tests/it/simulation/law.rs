@@ -50,6 +50,8 @@ struct Truth {
 pub(crate) struct Law {
     taint_key: &'static str,
     truths: BTreeMap<ClusterKey, Truth>,
+    /// From when to when the API server hung.
+    hangs: Vec<(Duration, Duration)>,
     /// Our taints that were stored, and when.
     pub(crate) tainted: Vec<(Duration, ClusterKey, Fault)>,
     /// Verdicts of our own that keep workloads off because of silence.
@@ -68,7 +70,17 @@ fn clamped(declared: Option<i64>) -> Duration {
 
 impl Law {
     pub(crate) fn new(taint_key: &'static str) -> Self {
-        Self { taint_key, truths: BTreeMap::new(), tainted: Vec::new(), falls: 0, beside_foreign: 0 }
+        Self { taint_key, truths: BTreeMap::new(), hangs: Vec::new(), tainted: Vec::new(), falls: 0, beside_foreign: 0 }
+    }
+
+    pub(crate) fn hang(&mut self, from: Duration, to: Duration) {
+        self.hangs.push((from, to));
+    }
+
+    /// The time since `then` in which the API server took heartbeats.
+    fn age(&self, then: Duration, now: Duration) -> Duration {
+        let hidden = self.hangs.iter().map(|(from, to)| (*to.min(&now)).saturating_sub(*from.max(&then)));
+        (now - then).saturating_sub(hidden.sum())
     }
 
     /// An object changed, as the API now has it.
@@ -114,6 +126,7 @@ impl Law {
     pub(crate) fn acts(&mut self, replica: &Replica, action: &Action) {
         match action {
             Action::Tell(notice) => self.tells(replica, notice),
+            Action::Ask(_) => {}
             Action::Write(write) => {
                 assert!(replica.leading, "one_writer: a replica that does not lead writes {write:?}");
                 assert!(!replica.blind, "blind_is_not_dead: written while blind: {write:?}");
@@ -212,7 +225,7 @@ impl Law {
     fn is_founded(&mut self, now: Duration, before: &Cluster, after: &Cluster) {
         let key = &after.key;
         let truth = &self.truths[key];
-        let age = now - truth.beat_at;
+        let age = self.age(truth.beat_at, now);
         let carried = |cluster: &Cluster| taint::carried(&cluster.taints, self.taint_key);
         match (carried(after), &truth.incident) {
             (Some(fault), incident) if incident.as_ref().is_none_or(|incident| incident.fault != fault) => {

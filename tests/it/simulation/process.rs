@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use sheetanchor::state::action::Event;
 
+use super::chaos::Act;
 use super::world::{Happening, World};
 use crate::stage::{ms, s};
 
 /// A leader that cannot renew gives up after this.
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+/// A watch on which nothing comes is noticed after this.
+const DEAD_WATCH: Duration = Duration::from_secs(35);
 
 impl World {
     /// A process starts: it reads the brake's record, then lists, then watches.
@@ -72,7 +75,7 @@ impl World {
 
     pub(super) fn relist(&mut self, replica: usize) {
         let watch = self.replicas[replica].watch;
-        if !self.up {
+        if !self.serves() {
             let wait = ms(self.random.u64(200..5_000));
             return self.later(wait, Happening::Relist { replica, watch });
         }
@@ -99,6 +102,31 @@ impl World {
         }
     }
 
+    /// The API server stands still: nothing breaks, and nothing comes.
+    pub(super) fn hang(&mut self, length: Duration) {
+        if !self.serves() {
+            return;
+        }
+        self.hung = Some(self.now + length);
+        self.law.hang(self.now, self.now + length);
+        self.later(length, Happening::HangEnds);
+        if length > DEAD_WATCH {
+            for replica in 0..self.replicas.len() {
+                let act = Act::BreakWatch { replica, deaf: Duration::ZERO, away: Duration::ZERO };
+                self.later(DEAD_WATCH, Happening::Act(act));
+            }
+        }
+        if let Some(replica) = self.lease {
+            let life = self.replicas[replica].life;
+            self.later(RENEW_DEADLINE, Happening::LeaseRunsOut { replica, life });
+        }
+    }
+
+    /// The API server answers.
+    pub(super) fn serves(&self) -> bool {
+        self.up && self.hung.is_none()
+    }
+
     /// The leader loses its lease, and knows it at once unless it is paused.
     pub(super) fn depose(&mut self, vacancy: Duration) {
         if let Some(replica) = self.lease.take() {
@@ -113,7 +141,7 @@ impl World {
         }
         let able = |i: &usize| self.replicas[*i].running && !self.replicas[*i].paused;
         let able: Vec<usize> = (0..self.replicas.len()).filter(able).collect();
-        if able.is_empty() || !self.up {
+        if able.is_empty() || !self.serves() {
             return self.later(s(2), Happening::Elect);
         }
         let replica = able[self.random.usize(..able.len())];

@@ -8,7 +8,7 @@ use sheetanchor::clock;
 use sheetanchor::domain::cluster::AgentReady;
 use sheetanchor::state::action::{Action, Event, Outcome, Target, Write};
 
-use super::api::{Api, node, registered, report};
+use super::api::{Api, Reply, node, registered, report};
 use super::chaos::{self, Act};
 use super::law::{Author, Law};
 use super::member::{Clock, Member};
@@ -25,18 +25,56 @@ const LEASE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_sec
 /// of a replica is void in the next.
 #[derive(Debug)]
 pub(super) enum Happening {
-    Tick { replica: usize, life: u32 },
+    Tick {
+        replica: usize,
+        life: u32,
+    },
     Beat(usize),
-    Watched { replica: usize, watch: u32, event: Event },
-    Broke { replica: usize, watch: u32, away: Duration },
-    Relist { replica: usize, watch: u32 },
-    Arrives { replica: usize, life: u32, write: Write },
-    ReadBack { replica: usize, life: u32, target: Target },
-    Answer { replica: usize, life: u32, events: Vec<Event> },
-    Start { replica: usize, life: u32 },
-    Resume { replica: usize, life: u32 },
-    LeaseRunsOut { replica: usize, life: u32 },
+    Watched {
+        replica: usize,
+        watch: u32,
+        event: Event,
+    },
+    Broke {
+        replica: usize,
+        watch: u32,
+        away: Duration,
+    },
+    Relist {
+        replica: usize,
+        watch: u32,
+    },
+    Arrives {
+        replica: usize,
+        life: u32,
+        write: Write,
+    },
+    ReadBack {
+        replica: usize,
+        life: u32,
+        target: Target,
+    },
+    Answer {
+        replica: usize,
+        life: u32,
+        events: Vec<Event>,
+    },
+    Start {
+        replica: usize,
+        life: u32,
+    },
+    Resume {
+        replica: usize,
+        life: u32,
+    },
+    LeaseRunsOut {
+        replica: usize,
+        life: u32,
+    },
     ApiReturns,
+    HangEnds,
+    /// The API server comes to what was sent to it before it hung.
+    Stalled(Write),
     Elect,
     Trouble(usize),
     Act(Act),
@@ -76,6 +114,8 @@ pub(crate) struct World {
     pub(super) api: Api,
     /// The API server answers.
     pub(super) up: bool,
+    /// It hangs until then.
+    pub(super) hung: Option<Duration>,
     pub(super) members: Vec<Member>,
     pub(super) replicas: Vec<Replica>,
     /// Who holds the lease.
@@ -99,6 +139,7 @@ impl World {
             random: fastrand::Rng::with_seed(plan.seed),
             api: Api::new(plan.taint_key),
             up: true,
+            hung: None,
             members: Vec::new(),
             replicas: (0..plan.replicas).map(|_| Replica::new(base, plan.taint_key)).collect(),
             lease: None,
@@ -218,12 +259,14 @@ impl World {
             Happening::Start { replica, life } if self.is(replica, life) => self.start(replica),
             Happening::Resume { replica, life } if self.is(replica, life) => self.resume(replica),
             Happening::LeaseRunsOut { replica, life } => {
-                let stuck = !self.up || !self.is(replica, life) || self.replicas[replica].paused;
+                let stuck = !self.serves() || !self.is(replica, life) || self.replicas[replica].paused;
                 if self.lease == Some(replica) && stuck {
                     self.depose(LEASE.1.saturating_sub(LEASE.0));
                 }
             }
             Happening::ApiReturns => self.up = true,
+            Happening::HangEnds => self.hung = None,
+            Happening::Stalled(write) => _ = self.store(&write),
             Happening::Elect => self.elect(),
             Happening::Trouble(kind) => {
                 for (wait, act) in chaos::acts(self.plan.troubles[kind].0, &mut self.random, &self.plan) {
@@ -278,8 +321,10 @@ impl World {
         for action in self.replicas[replica].apply(event, now) {
             self.speak(&(replica, &action));
             self.law.acts(&self.replicas[replica], &action);
-            if let Action::Write(write) = &action {
-                self.submit(replica, write.clone());
+            match &action {
+                Action::Write(write) => self.submit(replica, write.clone()),
+                Action::Ask(number) => self.ask(replica, *number),
+                Action::Tell(_) => {}
             }
             self.log.push((self.now, replica, action));
         }
@@ -298,19 +343,29 @@ impl World {
         }
     }
 
+    /// A question for a sign of life. Nobody answers while the API server is away.
+    fn ask(&mut self, replica: usize, number: u64) {
+        if !self.serves() {
+            return;
+        }
+        let slow = if self.random.f64() < 0.02 { 2_000 } else { 80 };
+        let wait = ms(self.random.u64(1..slow));
+        let life = self.replicas[replica].life;
+        self.later(wait, Happening::Answer { replica, life, events: vec![Event::Answered(number)] });
+    }
+
     fn arrives(&mut self, replica: usize, life: u32, write: &Write) {
         let target = write.target();
         let failed = vec![Event::Wrote(target.clone(), Outcome::Failed)];
         let lost = self.random.f64() < self.plan.loss;
-        if !self.up || lost && self.random.bool() {
+        if let Some(end) = self.hung {
+            let wait = end - self.now + ms(self.random.u64(1..50));
+            self.later(wait, Happening::Stalled(write.clone()));
+        }
+        if !self.serves() || lost && self.random.bool() {
             return self.later(WRITE_TIMEOUT, Happening::Answer { replica, life, events: failed });
         }
-        let before = self.api.clone_of(&target);
-        let reply = self.api.write(write);
-        if reply.outcome == Outcome::Stored {
-            self.law.stored(self.now, &self.api, write, &before);
-        }
-        self.changed(reply.watched, Author::Us);
+        let reply = self.store(write);
         let wait = ms(self.random.u64(1..80));
         if lost {
             return self.later(WRITE_TIMEOUT, Happening::Answer { replica, life, events: failed });
@@ -322,8 +377,18 @@ impl World {
         self.later(wait, Happening::Answer { replica, life, events });
     }
 
+    fn store(&mut self, write: &Write) -> Reply {
+        let before = self.api.clone_of(&write.target());
+        let mut reply = self.api.write(write);
+        if reply.outcome == Outcome::Stored {
+            self.law.stored(self.now, &self.api, write, &before);
+        }
+        self.changed(reply.watched.take(), Author::Us);
+        reply
+    }
+
     fn read_back(&mut self, replica: usize, life: u32, target: Target) {
-        let read = if self.up { self.api.read(&target) } else { None };
+        let read = if self.serves() { self.api.read(&target) } else { None };
         let outcome = if read.is_some() { Outcome::Conflict } else { Outcome::Failed };
         let events = read.into_iter().chain([Event::Wrote(target, outcome)]).collect();
         let wait = ms(self.random.u64(1..80));
