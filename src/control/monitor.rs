@@ -108,6 +108,11 @@ impl Monitor {
     fn publish(&mut self, now: Instant) {
         if let Some(snapshot) = self.index.publication(now) {
             self.metrics.observe(&snapshot, self.index.beats());
+            match (self.snapshots.load().blind, snapshot.blind) {
+                (false, true) => tracing::warn!("blind: the API server says nothing; until it does, no cluster ages"),
+                (true, false) => tracing::info!("the API server can be seen"),
+                _ => {}
+            }
             self.snapshots.publish(snapshot);
             if let Some(tell) = self.first_published.take() {
                 tell();
