@@ -12,19 +12,18 @@ mod exchange;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use self::exchange::{Exchange, Member, Shares};
+use self::exchange::{Exchange, Member};
 use super::placement::Fleet;
-use super::selector::Selector;
+use super::shares::Shares;
 use super::sight::Moment;
 use super::span::short;
-use super::taint::{self, Fault, Toleration};
+use super::subscription::{Placement, SubscriptionFacts};
+use super::taint::{self, Fault};
 
-/// The annotation whose value `true` lets a Subscription lose its last cluster.
-pub const ALLOW_EMPTY_ANNOTATION: &str = "sheetanchor.dev/allow-empty";
 /// A write may still be decided on our taint this long after the taint went: Clusternet's scheduler
 /// was seen to be 15 s late, and a busy one has more to do.
 const LATE_WRITE: Duration = Duration::from_secs(60);
@@ -38,44 +37,6 @@ pub enum GuardMode {
     NeverEmpty,
     /// None.
     Off,
-}
-
-/// The part of a Subscription's status that says where it runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Placement {
-    /// `bindingClusters`, each `namespace/name`.
-    pub clusters: Vec<String>,
-    /// `replicas`: for each feed, by its key, the replicas on each cluster in the order of
-    /// `clusters`. An empty array means that the feed has none to count.
-    pub replicas: BTreeMap<String, Vec<i32>>,
-    /// `desiredReleases`.
-    pub desired_releases: Option<i64>,
-    /// `specHash`: the spec that the placement was decided for.
-    pub spec_hash: Option<i64>,
-}
-
-/// What the guard must know of a Subscription besides its placement.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SubscriptionFacts {
-    /// `spec.subscribers[].clusterAffinity`, in order: the sub-groups.
-    pub affinities: Vec<Selector>,
-    /// `spec.clusterTolerations`.
-    pub tolerations: Vec<Toleration>,
-    /// `spec.schedulingStrategy` is Dividing: replicas are shared out, and their sum is what counts.
-    pub dividing: bool,
-    /// `spec.schedulingBySubGroup`: each subscriber gets a number of clusters of its own.
-    pub by_sub_group: bool,
-    /// [`ALLOW_EMPTY_ANNOTATION`] says `true`.
-    pub may_be_empty: bool,
-    /// It is being deleted.
-    pub deleting: bool,
-}
-
-impl SubscriptionFacts {
-    /// The first subscriber whose affinity selects these labels.
-    fn subscriber(&self, labels: &BTreeMap<String, String>) -> Option<usize> {
-        self.affinities.iter().position(|affinity| affinity.matches(labels))
-    }
 }
 
 /// A rule of the guard.

@@ -13,8 +13,10 @@ pub mod health;
 pub mod node;
 pub mod placement;
 pub mod selector;
+pub mod shares;
 pub mod sight;
 pub mod span;
+pub mod subscription;
 pub mod taint;
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use crate::domain::guard::{Placement, SubscriptionFacts};
 use crate::domain::selector::{Requirement, Selector};
+use crate::domain::subscription::{Placement, SubscriptionFacts};
 use crate::domain::taint::Toleration;
 use crate::wire::patch::Patch;
 
@@ -115,7 +115,7 @@ struct Metadata {
 /// Those that mean something here: the others can be large.
 #[derive(Deserialize)]
 struct Annotations {
-    /// [`crate::domain::guard::ALLOW_EMPTY_ANNOTATION`]
+    /// [`crate::domain::subscription::ALLOW_EMPTY_ANNOTATION`]
     #[serde(rename = "sheetanchor.dev/allow-empty")]
     allow_empty: Option<String>,
 }

@@ -1,67 +1,8 @@
 //! Who goes out, and who gives up replicas, when dropped clusters come back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::Placement;
-
-/// What each cluster has of each feed. One entry per cluster, sorted; nothing is negative.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Shares<'a>(BTreeMap<&'a str, BTreeMap<&'a str, i32>>);
-
-impl<'a> Shares<'a> {
-    /// Reads a placement. Entries of the same cluster are added up.
-    ///
-    /// Fails, with a sentence's end, when a feed's replicas cannot be assigned to clusters.
-    pub(super) fn read(placement: &'a Placement) -> Result<Self, String> {
-        let mut shares: BTreeMap<&str, BTreeMap<&str, i32>> =
-            placement.clusters.iter().map(|cluster| (cluster.as_str(), BTreeMap::new())).collect();
-        for (feed, counts) in placement.replicas.iter().filter(|(_, counts)| !counts.is_empty()) {
-            let (found, wanted) = (counts.len(), placement.clusters.len());
-            if found != wanted {
-                return Err(format!("the replicas of \"{feed}\" are {found} numbers for {wanted} clusters"));
-            }
-            for (cluster, count) in placement.clusters.iter().zip(counts) {
-                let share = shares.entry(cluster).or_default().entry(feed).or_default();
-                let sum = share.checked_add(*count).filter(|_| *count >= 0);
-                *share = sum.ok_or_else(|| format!("the replicas of \"{feed}\" have the number {count}"))?;
-            }
-        }
-        Ok(Self(shares))
-    }
-
-    /// The placement that gives these shares, with `like`'s feeds and specHash.
-    pub(super) fn write(&self, like: &Placement) -> Placement {
-        let column = |feed: &String| self.0.keys().map(|cluster| self.get(cluster, feed)).collect();
-        let replicas = like.replicas.iter().map(|(feed, counts)| {
-            let counts = if counts.is_empty() { Vec::new() } else { column(feed) };
-            (feed.clone(), counts)
-        });
-        Placement {
-            clusters: self.0.keys().map(ToString::to_string).collect(),
-            replicas: replicas.collect(),
-            desired_releases: i64::try_from(self.0.len()).ok(),
-            spec_hash: like.spec_hash,
-        }
-    }
-
-    /// Takes clusters out, with what they have.
-    pub(super) fn remove(&mut self, clusters: &BTreeSet<&str>) {
-        self.0.retain(|cluster, _| !clusters.contains(cluster));
-    }
-
-    /// What a cluster has of a feed.
-    pub(super) fn get(&self, cluster: &str, feed: &str) -> i32 {
-        self.0.get(cluster).and_then(|row| row.get(feed)).copied().unwrap_or(0)
-    }
-
-    fn set(&mut self, cluster: &'a str, feed: &'a str, count: i32) {
-        self.0.entry(cluster).or_default().insert(feed, count);
-    }
-
-    fn has_nothing(&self, cluster: &str) -> bool {
-        self.0.get(cluster).is_none_or(|row| row.values().all(|count| *count == 0))
-    }
-}
+use crate::domain::shares::Shares;
 
 /// A cluster and its sub-group, if it is in one.
 #[derive(Clone, Copy, Debug)]
@@ -87,8 +28,7 @@ impl<'a> Exchange<'a> {
     /// matching cluster is bound there, so an addition has nothing to do with a drop.
     pub(super) fn restore(&mut self) {
         for member in &self.restored {
-            let row = self.was.0.get(member.cluster).cloned().unwrap_or_default();
-            self.will.0.insert(member.cluster, row);
+            self.will.copy(&self.was, member.cluster);
         }
     }
 
@@ -111,7 +51,7 @@ impl<'a> Exchange<'a> {
     /// than before; what is still missing after that, it does not get. Returns who goes out: the
     /// additions that nothing is left for.
     pub(super) fn by_replicas(&mut self) -> BTreeSet<&'a str> {
-        let feeds: BTreeSet<&str> = self.will.0.values().flat_map(|row| row.keys().copied()).collect();
+        let feeds: BTreeSet<&str> = self.will.feeds();
         self.restore();
         let mut payers = BTreeSet::new();
         for feed in feeds {
@@ -146,7 +86,7 @@ impl<'a> Exchange<'a> {
     fn sources(&self, feed: &str) -> Vec<Source<'a>> {
         let added = self.added.iter().rev();
         let added = added.map(|member| Source::new(member.cluster, member.group, self.will.get(member.cluster, feed)));
-        let stayed = self.will.0.keys().rev().filter(|cluster| self.was.0.contains_key(*cluster));
+        let stayed = self.will.clusters().rev().filter(|cluster| self.was.has(cluster));
         let grown = stayed.map(|cluster| {
             let growth = self.will.get(cluster, feed).saturating_sub(self.was.get(cluster, feed));
             Source::new(cluster, None, growth.max(0))

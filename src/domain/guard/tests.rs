@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::domain::placement::ClusterView;
-use crate::domain::selector::Requirement;
+use crate::domain::selector::{Requirement, Selector};
 use crate::domain::taint::Operator;
 use crate::domain::testing::{at, mk_ready, mk_silent, mk_taint, mk_toleration, mk_view};
 
