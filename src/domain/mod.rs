@@ -12,6 +12,7 @@ pub mod guard;
 pub mod health;
 pub mod node;
 pub mod placement;
+pub mod rescue;
 pub mod selector;
 pub mod shares;
 pub mod sight;

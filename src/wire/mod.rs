@@ -8,5 +8,6 @@ pub mod managed_cluster;
 pub mod node;
 pub mod patch;
 mod quantity;
+pub mod rescue;
 pub mod subscription;
 pub mod taint;
