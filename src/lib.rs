@@ -14,6 +14,7 @@ pub mod app;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod demo;
 pub mod domain;
 pub mod metrics;
 pub mod serve;

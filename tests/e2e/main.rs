@@ -26,6 +26,7 @@ mod bad_input;
 mod bindings;
 mod blindness;
 mod control_plane_smoke;
+mod demo;
 mod emptying;
 mod foreign;
 mod harness_smoke;
