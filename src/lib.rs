@@ -9,6 +9,7 @@
 //! - [`metrics`], [`config`], [`telemetry`] count, configure and log.
 //! - [`serve`] answers the scheduler and the API server from a snapshot; [`control`] watches and writes.
 //! - [`app`] wires them together.
+//! - [`demo`] shows it: a hub in memory.
 
 pub mod app;
 pub mod clock;

@@ -5,35 +5,79 @@
 
 mod certs;
 mod fleet;
+pub mod hub;
 mod install;
 mod placement;
 mod scheduler;
 mod script;
 mod stage;
+mod stay;
 mod timeline;
 mod wait;
 
-use std::io::Write;
+use std::fs::{self, File};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
+use std::{env, future::pending};
 
 use anyhow::Context;
 
-use crate::app::Server;
+use crate::app::{self, Server};
 use crate::config::{self, Command, DemoArgs, ServeArgs};
+use crate::domain::span::short;
+use crate::telemetry;
 
 use self::certs::Certs;
 use self::fleet::Fleet;
+use self::hub::Hub;
 use self::script::Script;
 use self::stage::Stage;
 
 pub use self::timeline::Timeline;
 pub use self::wait::Failure;
 
+/// The log of the server, beside the certificates.
+const LOG: &str = "sheetanchor.log";
+
+/// Shows it on a hub of its own, on standard output. The exit code is 0, 1 after a step that failed,
+/// and that of a signal.
+///
+/// # Errors
+/// When the demo itself cannot start.
+pub async fn run(args: &DemoArgs) -> anyhow::Result<u8> {
+    let interrupted = app::stop_signal()?;
+    let dir = tempfile::Builder::new().prefix("sheetanchor-demo-").tempdir()?;
+    telemetry::init_to_file(File::create(dir.path().join(LOG))?);
+    let hub = Hub::start().await?;
+    let kubeconfig = dir.path().join("kubeconfig");
+    fs::write(&kubeconfig, hub.kubeconfig())?;
+
+    let colour = io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let mut timeline = Timeline::new(io::stdout(), colour);
+    timeline.say(&format!(
+        "A hub in memory, {} simulated clusters that beat every {}, and the real \"sheetanchor serve\".\n\
+         Its log, a kubeconfig and the certificates are in {} until the end.",
+        args.clusters,
+        short(args.period),
+        dir.path().display(),
+    ))?;
+    let played = tokio::select! {
+        played = play(&kubeconfig, dir.path(), args, &mut timeline) => played,
+        signal = interrupted => return Ok(u8::try_from(128 + signal.as_raw_value()).unwrap_or(u8::MAX)),
+    };
+    let Err(error) = played else {
+        return Ok(0);
+    };
+    timeline.failed(&error)?;
+    timeline.say(&format!("The log of the server: {}", dir.keep().join(LOG).display()))?;
+    Ok(1)
+}
+
 /// Plays the script on a hub that knows Clusternet's resources and is otherwise empty. `dir` is for
 /// certificates.
 ///
 /// # Errors
-/// A [`Failure`], when a step does not go as it must; anything else that makes it impossible to go on.
+/// A [`Failure`], when a step does not go as it must; or whatever else makes it impossible to go on.
 pub async fn play<W: Write>(
     kubeconfig: &Path,
     dir: &Path,
@@ -48,10 +92,17 @@ pub async fn play<W: Write>(
     let server = Server::start(serve_args.clone()).await?;
     let (secure, admin) = (server.secure, server.admin);
     let script = async {
-        let (doors, admin) = (install::doors_client(secure, &certs.ca_pem)?, install::admin_client(admin)?);
+        let doors = install::doors_client(secure, &certs.ca_pem)?;
+        let page = install::admin_client(admin)?;
         install::webhook(&hub, secure, &certs.ca_pem).await?;
-        let stage = Stage::new(hub, admin, doors, fleet, &serve_args, args.period);
-        Script { stage: &stage, timeline }.play().await
+        let stage = Stage::new(hub, page, doors, fleet, &serve_args, args.period);
+        Script { stage: &stage, timeline: &mut *timeline }.play().await?;
+        timeline.passed()?;
+        if args.stay {
+            timeline.say(&stay::invitation(kubeconfig, &certs.ca, secure, admin))?;
+            pending::<()>().await;
+        }
+        Ok(())
     };
     server.until(script).await?
 }
@@ -75,9 +126,4 @@ fn serve_args(kubeconfig: &Path, certs: &Certs) -> anyhow::Result<ServeArgs> {
         Command::Serve(args) => Ok(*args),
         Command::Demo(_) => None.context("these are not the flags of serve"),
     }
-}
-
-/// Runs.
-pub async fn run(_args: &DemoArgs) -> anyhow::Result<u8> {
-    Ok(0)
 }

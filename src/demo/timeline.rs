@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use crate::clock;
+use crate::control::error_line::error_line;
 
 use super::wait::Failure;
 
@@ -57,12 +58,17 @@ impl<W: Write> Timeline<W> {
         self.line(&mark, subject, text)
     }
 
-    /// The step that did not go as it must.
-    pub(super) fn failed(&mut self, failure: &Failure) -> io::Result<()> {
+    /// The step that did not go as it must, or what kept the script from going on.
+    pub(super) fn failed(&mut self, error: &anyhow::Error) -> io::Result<()> {
         let mark = self.paint(Look::Red, "✗");
-        self.line(&mark, "expected", &failure.expected)?;
-        self.line(" ", "seen", &failure.seen)?;
-        let summary = format!("Failed after {} checks in {}.", self.checks, seconds(self.elapsed()));
+        match error.downcast_ref::<Failure>() {
+            Some(failure) => {
+                self.line(&mark, "expected", &failure.expected)?;
+                self.line(" ", "seen", &failure.seen)?;
+            }
+            None => self.line(&mark, "error", &error_line(error.as_ref()))?,
+        }
+        let summary = format!("Failed after {} checks and {}.", self.checks, seconds(self.elapsed()));
         let summary = self.paint(Look::Red, &summary);
         writeln!(self.out, "\n{summary}")
     }
