@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -202,15 +203,27 @@ async fn prepare(args: ServeArgs) -> anyhow::Result<Parts> {
 }
 
 async fn hub(args: &ServeArgs) -> anyhow::Result<Config> {
-    let Some(path) = &args.kubeconfig else {
-        return Config::infer().await.context(
+    match &args.kubeconfig {
+        Some(path) => hub_of(path).await.with_context(|| format!("cannot use --kubeconfig \"{}\"", path.display())),
+        None => Config::infer().await.context(
             "cannot find the hub: this is no Pod with a service account, and there is no kubeconfig \
              in KUBECONFIG or ~/.kube/config; name one with --kubeconfig",
-        );
-    };
-    let named = || format!("cannot use --kubeconfig \"{}\"", path.display());
-    let kubeconfig = Kubeconfig::read_from(path).with_context(named)?;
-    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.with_context(named)
+        ),
+    }
+}
+
+/// The hub that the current context of a kubeconfig names.
+///
+/// # Errors
+/// When the file cannot be read, or its context not be used.
+pub async fn hub_of(kubeconfig: &Path) -> anyhow::Result<Config> {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    // As kubectl has it: HTTPS_PROXY is not meant for this machine's own ports.
+    if matches!(config.cluster_url.host(), Some("localhost" | "127.0.0.1" | "[::1]")) {
+        config.proxy_url = None;
+    }
+    Ok(config)
 }
 
 async fn listen(flags: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -9,7 +9,7 @@
 //! - [`metrics`], [`config`], [`telemetry`] count, configure and log.
 //! - [`serve`] answers the scheduler and the API server from a snapshot; [`control`] watches and writes.
 //! - [`app`] wires them together.
-//! - [`demo`] shows it: a hub in memory.
+//! - [`demo`] shows it: a hub in memory, a simulated fleet, a script that checks each step.
 
 pub mod app;
 pub mod clock;

@@ -20,6 +20,8 @@ use crate::wire::managed_cluster::ManagedCluster;
 
 /// The namespace of the ManagedClusters.
 pub(super) const NAMESPACE: &str = "fleet";
+/// An annotation that silences a cluster for as long as it is there, for those who play with the demo.
+pub(super) const SILENT: &str = "demo.sheetanchor.dev/silent";
 /// Active clusters are spread over these.
 const REGIONS: [&str; 3] = ["eu", "sa", "us"];
 /// Requests in flight while the whole fleet does something.
@@ -44,7 +46,10 @@ struct Agent {
     name: String,
     spare: bool,
     period: Duration,
+    /// The script lets it be silent.
     silent: bool,
+    /// An annotation lets it be silent.
+    hushed: bool,
 }
 
 impl Fleet {
@@ -114,11 +119,12 @@ impl Member {
         let spare = number >= actives;
         let name = if spare { format!("spare-{}", number - actives + 1) } else { active_name(number) };
         let api = Api::namespaced(hub.clone(), NAMESPACE);
-        let mut agent = Agent { api, name: name.clone(), spare, period: args.period, silent: false };
+        let mut agent = Agent { api, name: name.clone(), spare, period: args.period, silent: false, hushed: false };
         let joined = async {
             register(hub, &name, number, spare).await?;
             add_virtual_node(hub, &name).await?;
-            agent.introduce().await
+            agent.introduce().await?;
+            agent.beat().await
         };
         joined.await.with_context(|| format!("cannot add the cluster {name} to the hub"))?;
         let agent = Arc::new(Mutex::new(agent));
@@ -128,39 +134,57 @@ impl Member {
 }
 
 impl Agent {
-    /// The first report says all; later ones repeat what changes.
+    /// What happens each period.
+    async fn tick(&mut self) -> kube::Result<()> {
+        if self.silent {
+            return Ok(());
+        }
+        if self.hushed {
+            self.hushed = hushed(&self.api.get(&self.name).await?);
+        }
+        if self.hushed { Ok(()) } else { self.beat().await.map(|_| ()) }
+    }
+
+    /// Reports, and says when the request was sent.
+    async fn beat(&mut self) -> kube::Result<Instant> {
+        let sent = clock::now();
+        let stamp = clock::wall().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+        self.patch_status(json!({"lastObservedTime": stamp})).await?;
+        Ok(sent)
+    }
+
+    /// The part of a report that does not change here from beat to beat.
     async fn introduce(&mut self) -> kube::Result<()> {
-        let now = clock::wall().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let room = json!({"cpu": "64", "memory": "256Gi"});
-        self.report(json!({
+        // An active cluster is half full, a spare is idle.
+        let (cpu, memory) = if self.spare { ("1", "4Gi") } else { ("36", "144Gi") };
+        let now = clock::wall().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let introduction = json!({
             "heartbeatFrequencySeconds": self.period.as_secs(),
             "livez": true,
             "readyz": true,
-            "allocatable": room,
             "capacity": room,
+            "allocatable": room,
+            "resourceUsage": {"cpuUsage": cpu, "memoryUsage": memory},
             "conditions": [{
-                "type": "Ready", "status": "True", "reason": "ManagedClusterReady",
-                "message": "managed cluster is ready.", "lastTransitionTime": now,
+                "type": "Ready", "status": "True", "lastTransitionTime": now,
+                "reason": "ManagedClusterReady", "message": "managed cluster is ready.",
             }],
-        }))
-        .await?;
+        });
+        self.patch_status(introduction).await
+    }
+
+    async fn patch_status(&mut self, status: Value) -> kube::Result<()> {
+        let patch = Patch::Merge(json!({"status": status}));
+        let stored = self.api.patch_status(&self.name, &PatchParams::default(), &patch).await?;
+        self.hushed = hushed(&stored);
         Ok(())
     }
+}
 
-    /// Says when the request was sent.
-    async fn beat(&mut self) -> kube::Result<Instant> {
-        // An active cluster is half full, a spare is idle.
-        let (cpu, memory) = if self.spare { ("1", "4Gi") } else { ("36", "144Gi") };
-        self.report(json!({"resourceUsage": {"cpuUsage": cpu, "memoryUsage": memory}})).await
-    }
-
-    async fn report(&mut self, mut status: Value) -> kube::Result<Instant> {
-        let sent = clock::now();
-        status["lastObservedTime"] = clock::wall().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string().into();
-        let patch = Patch::Merge(json!({"status": status}));
-        self.api.patch_status(&self.name, &PatchParams::default(), &patch).await?;
-        Ok(sent)
-    }
+/// Whether somebody who plays with the demo has annotated a cluster with [`SILENT`].
+fn hushed(cluster: &ManagedCluster) -> bool {
+    cluster.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(SILENT))
 }
 
 async fn beat_forever(agent: Arc<Mutex<Agent>>, period: Duration, offset: Duration) {
@@ -169,9 +193,7 @@ async fn beat_forever(agent: Arc<Mutex<Agent>>, period: Duration, offset: Durati
     loop {
         ticks.tick().await;
         let mut agent = agent.lock().await;
-        if !agent.silent
-            && let Err(error) = agent.beat().await
-        {
+        if let Err(error) = agent.tick().await {
             tracing::warn!(cluster = agent.name, error = error_line(&error), "could not beat");
         }
     }

@@ -1,28 +1,27 @@
 //! What a real installation brings to a hub, and the clients that look at it from outside.
 
+use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::PostParams;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::json;
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use crate::app;
 
 /// So that every look ends.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A client of the hub.
 pub(super) async fn hub_client(kubeconfig: &Path) -> anyhow::Result<Client> {
-    let read = Kubeconfig::read_from(kubeconfig)?;
-    client(Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?)
+    client(app::hub_of(kubeconfig).await?)
 }
 
 /// A client of the doors, which trusts the demo's authority and none other.

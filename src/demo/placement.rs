@@ -48,6 +48,6 @@ impl Subscription {
         let patch = Patch::Merge(json!({"status": status}));
         let stored = self.api.patch_status(NAME, &PatchParams::default(), &patch).await?;
         let clusters = stored.data.pointer("/status/bindingClusters").cloned().unwrap_or_default();
-        Ok(serde_json::from_value::<Option<Vec<String>>>(clusters)?.unwrap_or_default())
+        Ok(serde_json::from_value::<Option<_>>(clusters)?.unwrap_or_default())
     }
 }

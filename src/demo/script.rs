@@ -8,11 +8,12 @@ mod calm;
 mod death;
 
 use std::io::Write;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 
 use crate::clock;
+use crate::domain::span::short;
 
 use super::fleet;
 use super::placement::Subscription;
@@ -64,21 +65,24 @@ impl<W: Write> Script<'_, W> {
         look.await
     }
 
-    /// Waits for a verdict, and says how long after `last_beat` it was there.
+    /// Waits for a verdict, which must not come before `limit`, and says how long after `start` it was there.
     async fn verdict_after(
         &self,
-        last_beat: Instant,
+        start: Instant,
+        limit: Duration,
         name: &str,
         verdict: &str,
         schedulable: bool,
     ) -> Result<String, Failure> {
-        let expected = format!("{name} to be {verdict}, schedulable: {schedulable}");
-        let look = self.stage.until(expected, async || {
+        let expected = format!("{name} to be {verdict}, schedulable: {schedulable}, after {}", short(limit));
+        let look = self.stage.until(expected.clone(), async || {
             let cluster = self.stage.cluster(name).await?;
             ensure!(cluster.verdict == verdict && cluster.schedulable == schedulable, "{cluster}");
-            Ok(since(last_beat))
+            Ok(clock::now().saturating_duration_since(start))
         });
-        look.await
+        let time = look.await?;
+        Failure::unless(time >= limit, expected, || format!("it already was after {}", seconds(time)))?;
+        Ok(seconds(time))
     }
 
     /// Waits until our taint is on a cluster and on its node, or on neither, and says how it reads.

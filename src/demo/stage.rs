@@ -193,6 +193,6 @@ pub(super) struct Bound {
 
 impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "is bound to {}, and stamped {}, {}", self.node, self.cluster, self.role)
+        write!(f, "is on {}, stamped \"{}\", \"{}\"", self.node, self.cluster, self.role)
     }
 }

@@ -1,6 +1,5 @@
 //! The timeline: one line per fact, in seconds since the start.
 
-use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
@@ -92,12 +91,55 @@ impl<W: Write> Timeline<W> {
         clock::now().saturating_duration_since(self.started)
     }
 
-    fn paint(&self, look: Look, text: impl Display) -> String {
-        if self.colour { format!("\x1b[{}m{text}\x1b[0m", look as u8) } else { text.to_string() }
+    fn paint(&self, look: Look, text: &str) -> String {
+        if self.colour { format!("\x1b[{}m{text}\x1b[0m", look as u8) } else { text.to_owned() }
     }
 }
 
-/// A measured time: `3.04 s`.
+/// A measured time: `3.04s`.
 pub(super) fn seconds(span: Duration) -> String {
-    format!("{:.2} s", span.as_secs_f64())
+    format!("{:.2}s", span.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn facts_are_aligned_and_checks_are_counted() {
+        let mut out = Vec::new();
+        let mut timeline = Timeline::new(&mut out, false);
+        let script = |timeline: &mut Timeline<&mut Vec<u8>>| -> io::Result<()> {
+            timeline.chapter("1. One", "What it is about.")?;
+            timeline.fact("eu-1", "its last beat")?;
+            timeline.check("/prioritize", "first line\nsecond line")
+        };
+        script(&mut timeline).expect("a Vec takes every write");
+        tokio::time::advance(Duration::from_millis(12_340)).await;
+        let failure = Failure { expected: "this".to_owned(), seen: "that".to_owned() };
+        timeline.failed(&failure.into()).expect("a Vec takes every write");
+        let expected = "
+1. One
+What it is about.
+  0.00   eu-1         its last beat
+  0.00 ✓ /prioritize  first line
+                      second line
+ 12.34 ✗ expected     this
+ 12.34   seen         that
+
+Failed after 1 checks and 12.34s.
+";
+        assert_eq!(String::from_utf8_lossy(&out), expected);
+    }
+
+    #[test]
+    fn colour_is_for_terminals() {
+        let (mut plain, mut coloured) = (Vec::new(), Vec::new());
+        for (out, colour) in [(&mut plain, false), (&mut coloured, true)] {
+            let mut timeline = Timeline::new(out, colour);
+            timeline.check("a", "b").and_then(|()| timeline.passed()).expect("a Vec takes every write");
+        }
+        assert!(!plain.contains(&b'\x1b'), "{}", String::from_utf8_lossy(&plain));
+        assert!(coloured.contains(&b'\x1b'), "{}", String::from_utf8_lossy(&coloured));
+    }
 }

@@ -48,3 +48,27 @@ pub(super) async fn until<T>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::ensure;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_is_repeated_until_it_succeeds_or_patience_ends() {
+        let mut looks = 0;
+        let found = until(Duration::from_secs(1), "three looks", async || {
+            looks += 1;
+            ensure!(looks == 3, "{looks} looks");
+            Ok(looks)
+        });
+        assert_eq!(found.await.expect("comes"), 3);
+
+        let found = until(Duration::from_secs(7), "a miracle", async || {
+            ensure!(false, "nothing of the sort");
+            Ok(())
+        });
+        let failure = found.await.expect_err("never comes");
+        assert_eq!(failure.to_string(), "expected a miracle; seen: nothing of the sort, after 7 s");
+    }
+}

@@ -27,7 +27,8 @@ impl<W: Write> Script<'_, W> {
         let others = stage.fleet.members().len() - 1;
         let before = stage.generations().await?;
         let last_beat = stage.fleet.silence(|member| member.name != victim).await?;
-        self.timeline.fact("fleet", &format!("the last beats of the other {others} clusters"))?;
+        self.timeline
+            .fact("fleet", &format!("the last beats of the other {others} clusters: they are switched off too"))?;
         let on = stage.until("the brake to come on", async || {
             stage.report().await?.brake.context("it is off").map(|_| since(last_beat))
         });
@@ -39,13 +40,11 @@ impl<W: Write> Script<'_, W> {
         let told = || report.clusters.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         Failure::unless(suspected == others, format!("{others} clusters to be Suspected"), told)?;
         self.untouched_since(before).await?;
-        let text = format!(
-            "holds: {} without a beat, {LIMITS} times the limit, and {suspected} clusters are Suspected,\n\
-             none is Lost, none tainted: {}",
-            since(last_beat),
-            report.brake.map_or_else(String::new, |brake| brake.message)
-        );
+        let silence = since(last_beat);
+        let text =
+            format!("holds for {silence} of silence, {LIMITS} limits: {suspected} are Suspected, none Lost or tainted");
         self.timeline.check("brake", &text)?;
+        self.timeline.fact("", &report.brake.map_or_else(String::new, |brake| brake.message))?;
         let choice = stage.scheduler.choose(&stage.scheduler.pods().get("web-1").await?).await?;
         let passed = choice.ranking.len();
         Failure::unless(passed == others, format!("/filter to pass {others} nodes"), || passed.to_string())?;
@@ -90,14 +89,15 @@ impl<W: Write> Script<'_, W> {
             })
             .await?;
         self.untouched_since(before).await?;
-        self.timeline.check("brake", &format!("off: {ready} clusters beat and are Ready, and never were tainted"))?;
+        self.timeline
+            .check("brake", &format!("off: {ready} clusters beat and are Ready; no taint was ever written"))?;
 
         let first_beat = stage.fleet.wake(|member| member.name == victim).await?;
-        self.timeline.fact(victim, "first beat")?;
-        self.verdict_after(first_beat, victim, "Recovering", false).await?;
+        self.timeline.fact(victim, "its first beat: it is switched on again")?;
+        self.verdict_after(first_beat, Duration::ZERO, victim, "Recovering", false).await?;
         let message = stage.cluster(victim).await?.message;
         self.timeline.check(victim, &format!("Recovering, still without new work: {message}"))?;
-        let time = self.verdict_after(first_beat, victim, "Ready", true).await?;
+        let time = self.verdict_after(first_beat, Duration::ZERO, victim, "Ready", true).await?;
         self.timeline.check(victim, &format!("Ready, {time} after its first beat"))?;
         self.tainted(victim, false).await?;
         self.timeline.check("taint", &format!("gone from {victim} and from its node"))?;

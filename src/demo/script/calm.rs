@@ -6,6 +6,8 @@ use anyhow::ensure;
 
 use crate::demo::placement::{self, Subscription};
 use crate::demo::wait::Failure;
+use crate::domain::placement::MAX_SCORE;
+use crate::domain::span::short;
 
 use super::{Plot, Script};
 
@@ -19,23 +21,26 @@ impl<W: Write> Script<'_, W> {
         let stage = self.stage;
         let clusters = self.all_ready(None).await?;
         let spares = stage.fleet.spares();
-        let text = format!("{clusters} clusters are Ready: {} active, {spares} spare", clusters - spares);
+        let (actives, period) = (clusters - spares, short(stage.period));
+        let text = format!("{clusters} clusters beat every {period} and are Ready: {actives} active, {spares} spare");
         self.timeline.check("fleet", &text)?;
 
         let (subscription, placement) = self.subscribe().await?;
-        self.timeline.check("webhook", "the hub asks sheetanchor about each binding and each placement")?;
-        let text = format!("the Subscription {} is on {}", placement::NAME, placement.join(", "));
+        self.timeline.check("webhook", "the hub asks sheetanchor before it stores a binding or a placement")?;
+        let text = format!("the Subscription {} runs on {}", placement::NAME, placement.join(", "));
         self.timeline.fact("placement", &text)?;
 
         stage.create_pod("web-1", false).await?;
         let choice = stage.decision("web-1").await?.choice;
         let all = choice.ranking.len() == clusters && choice.rejected.is_empty();
         Failure::unless(all, "/filter to pass every node", || format!("{:?}", choice.rejected))?;
-        self.timeline.check("/filter", &format!("pod web-1 may go to all of the {clusters} nodes"))?;
+        let text = format!("pod web-1 may go to each of the {clusters} nodes; a node stands for a whole cluster");
+        self.timeline.check("/filter", &text)?;
         let (active, spare) = self.best(&choice.ranking);
         let first = active.score > spare.score;
         Failure::unless(first, "an active cluster first in /prioritize", || format!("{:?}", choice.ranking))?;
-        let text = format!("{} is first with {} points; the best spare has {}", active.node, active.score, spare.score);
+        let (best, points) = (&active.node, active.score);
+        let text = format!("{best} is first with {points} of {MAX_SCORE} points; the best spare has {}", spare.score);
         self.timeline.check("/prioritize", &text)?;
         self.bound("web-1", &active.node, "active").await?;
         Ok(Plot { victim: active.node, placement, subscription })

@@ -5,8 +5,8 @@ use std::io::Write;
 use anyhow::Context;
 
 use crate::demo::placement;
-use crate::demo::timeline::seconds;
 use crate::demo::wait::Failure;
+use crate::domain::span::short;
 
 use super::{Plot, Script, since};
 
@@ -17,28 +17,30 @@ impl<W: Write> Script<'_, W> {
     /// From the last beat to the taint.
     pub(super) async fn death(&mut self, plot: &Plot) -> anyhow::Result<()> {
         let (stage, victim) = (self.stage, plot.victim.as_str());
-        let (late, limit) = (seconds(stage.period * 3 / 2), seconds(stage.limit));
-        let about = format!("A silent cluster is Late after 1.5 periods ({late}) and Lost after 3 ({limit}).");
+        let (late_limit, limit) = (stage.period * 3 / 2, stage.limit);
+        let (late_after, lost_after) = (short(late_limit), short(limit));
+        let about = format!(
+            "A silent cluster is Late after 1.5 of its periods ({late_after}), and Lost after 3 ({lost_after})."
+        );
         self.timeline.chapter(&format!("2. {victim} dies"), &about)?;
 
         let pod = stage.create_pod(LATE_POD, true).await?;
         let choice = stage.scheduler.choose(&pod).await?;
         let passes = choice.ranking.iter().any(|ranked| ranked.node == victim);
         Failure::unless(passes, format!("/filter to pass {victim}"), || format!("{:?}", choice.rejected))?;
-        let text = format!("a slow scheduler picks {victim} for the pod {LATE_POD}, and will bind it later");
+        let text = format!("a slow scheduler picks {victim} for pod {LATE_POD}, and has yet to bind it");
         self.timeline.fact("meanwhile", &text)?;
 
         let last_beat = stage.fleet.silence(|member| member.name == victim).await?;
-        self.timeline.fact(victim, "last beat")?;
-        let silence = self.verdict_after(last_beat, victim, "Late", true).await?;
-        let text = format!("Late: no beat for {silence} (late after {late}); it still gets work");
+        self.timeline.fact(victim, "its last beat: it is switched off")?;
+        let silence = self.verdict_after(last_beat, late_limit, victim, "Late", true).await?;
+        let text = format!("Late: no beat for {silence} (late after {late_after}); it may still get work");
         self.timeline.check(victim, &text)?;
-        let silence = self.verdict_after(last_beat, victim, "Lost", false).await?;
-        self.timeline.check(victim, &format!("Lost: no beat for {silence} (limit {limit})"))?;
+        let silence = self.verdict_after(last_beat, limit, victim, "Lost", false).await?;
+        self.timeline.check(victim, &format!("Lost: no beat for {silence} (limit {lost_after})"))?;
         let taint = self.tainted(victim, true).await?;
-        self.timeline
-            .check("taint", &format!("on {victim} and on its node, {} after the last beat", since(last_beat)))?;
-        self.timeline.fact("", &taint)?;
+        let text = format!("on the ManagedCluster and on its Node, {} after the last beat:\n{taint}", since(last_beat));
+        self.timeline.check("taint", &text)?;
         Ok(())
     }
 
@@ -67,7 +69,7 @@ impl<W: Write> Script<'_, W> {
         self.bound("web-3", &spare.node, "spare").await?;
 
         let refusal = match stage.scheduler.bind(LATE_POD, victim).await {
-            Err(kube::Error::Api(status)) => format!("{} ({})", status.message, status.code),
+            Err(kube::Error::Api(status)) => status.message,
             other => format!("{other:?}"),
         };
         let reason = refusal.split_once("denied the request: ").map(|(_, reason)| reason);
@@ -75,7 +77,7 @@ impl<W: Write> Script<'_, W> {
         let denied = reason.is_some_and(|reason| reason.contains(&format!("{victim}\" is Lost")));
         Failure::unless(denied, expected, || refusal.clone())?;
         let text = format!(
-            "the slow scheduler's binding of {LATE_POD} to {victim} is denied:\n{}",
+            "the slow scheduler binds pod {LATE_POD} to {victim} at last, and is denied:\n{}",
             reason.unwrap_or_default()
         );
         self.timeline.check("webhook", &text)?;
@@ -89,7 +91,7 @@ impl<W: Write> Script<'_, W> {
         let (kept, expected) = (stored == plot.placement, format!("the placement {}", plot.placement.join(", ")));
         Failure::unless(kept, expected, || stored.join(", "))?;
         let text = format!(
-            "a rival empties the Subscription {}; the webhook restores it:\n{}",
+            "somebody empties where the Subscription {} runs; stored is what was there:\n{}",
             placement::NAME,
             stored.join(", ")
         );
