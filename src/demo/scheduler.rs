@@ -19,6 +19,8 @@ use tokio::time::sleep;
 
 use crate::control::error_line::error_line;
 
+use super::wait::Failure;
+
 /// The namespace whose pods it schedules.
 pub(super) const NAMESPACE: &str = "default";
 /// Pods that name no scheduler name this one.
@@ -35,6 +37,17 @@ pub(super) struct Choice {
     pub(super) ranking: Vec<Ranked>,
     /// The others, with the reason.
     pub(super) rejected: BTreeMap<String, String>,
+}
+
+impl Choice {
+    /// Fails unless exactly these nodes were rejected.
+    pub(super) fn must_reject(&self, wanted: &[&str]) -> Result<(), Failure> {
+        let rejected: Vec<&str> = self.rejected.keys().map(String::as_str).collect();
+        let so = rejected == wanted && self.ranking.len() + wanted.len() == self.asked;
+        Failure::unless(so, format!("/filter to reject {wanted:?} of {} nodes", self.asked), || {
+            format!("{rejected:?} rejected, {} passed", self.ranking.len())
+        })
+    }
 }
 
 /// A node and what `/prioritize` gave it.

@@ -6,6 +6,7 @@
 mod brake;
 mod calm;
 mod death;
+mod takeover;
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use crate::domain::span::short;
 
 use super::fleet;
 use super::placement::Subscription;
-use super::scheduler::Ranked;
+use super::scheduler::{Choice, Ranked};
 use super::stage::{Bound, Stage};
 use super::timeline::{Timeline, seconds};
 use super::wait::Failure;
@@ -27,6 +28,9 @@ pub(super) struct Script<'a, W> {
     pub(super) stage: &'a Stage,
     pub(super) timeline: &'a mut Timeline<W>,
 }
+
+/// The pod whose binding comes late.
+const LATE_POD: &str = "web-2";
 
 /// What the calm before the storm leaves behind.
 struct Plot {
@@ -44,8 +48,8 @@ impl<W: Write> Script<'_, W> {
     /// The first step that does not go as it must.
     pub(super) async fn play(mut self) -> anyhow::Result<()> {
         let plot = self.calm().await?;
-        self.death(&plot).await?;
-        self.spare(&plot).await?;
+        self.death(&plot.victim).await?;
+        self.takeover(&plot).await?;
         self.brake(&plot.victim).await?;
         self.back(&plot.victim).await
     }
@@ -72,9 +76,9 @@ impl<W: Write> Script<'_, W> {
         limit: Duration,
         name: &str,
         verdict: &str,
-        schedulable: bool,
     ) -> Result<String, Failure> {
-        let expected = format!("{name} to be {verdict}, schedulable: {schedulable}, after {}", short(limit));
+        let schedulable = matches!(verdict, "Ready" | "Late");
+        let expected = format!("{name} to be {verdict} and schedulable: {schedulable}, not before {}", short(limit));
         let look = self.stage.until(expected.clone(), async || {
             let cluster = self.stage.cluster(name).await?;
             ensure!(cluster.verdict == verdict && cluster.schedulable == schedulable, "{cluster}");
@@ -96,6 +100,14 @@ impl<W: Write> Script<'_, W> {
             Ok(cluster.unwrap_or_default())
         });
         Ok(taint.await?)
+    }
+
+    /// Checks which nodes `/filter` rejects for the pod web-1, whoever runs it.
+    async fn rejected(&self, wanted: &[&str]) -> anyhow::Result<Choice> {
+        let pod = self.stage.scheduler.pods().get("web-1").await?;
+        let choice = self.stage.scheduler.choose(&pod).await?;
+        choice.must_reject(wanted)?;
+        Ok(choice)
     }
 
     /// The best active cluster and the best spare of a ranking.

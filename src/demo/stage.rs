@@ -37,8 +37,8 @@ pub(super) struct Stage {
     pub(super) taint_key: String,
     /// How often a cluster beats.
     pub(super) period: Duration,
-    /// The silence after which it is lost.
-    pub(super) limit: Duration,
+    /// How many periods of silence a cluster may have before it is lost.
+    pub(super) grace_periods: u32,
     decisions: Mutex<mpsc::UnboundedReceiver<Decision>>,
     _scheduling: AbortOnDropHandle<()>,
 }
@@ -90,11 +90,16 @@ impl Stage {
             fleet,
             taint_key: args.taint_key.clone(),
             period,
-            limit: period * args.heartbeat_grace_periods,
+            grace_periods: args.heartbeat_grace_periods,
             decisions: Mutex::new(decisions),
             _scheduling: AbortOnDropHandle::new(tokio::spawn(scheduler.clone().run(reports))),
             scheduler,
         }
+    }
+
+    /// The silence after which a cluster is lost.
+    pub(super) fn limit(&self) -> Duration {
+        self.period * self.grace_periods
     }
 
     /// Looks until `look` succeeds, within reason.
@@ -106,7 +111,7 @@ impl Stage {
         expected: impl Into<String>,
         look: impl AsyncFnMut() -> anyhow::Result<T>,
     ) -> Result<T, Failure> {
-        until(PATIENCE + 5 * self.limit, expected, look).await
+        until(PATIENCE + 5 * self.limit(), expected, look).await
     }
 
     /// What `/api/v1/fleet` says.

@@ -27,28 +27,28 @@ impl<W: Write> Script<'_, W> {
         let others = stage.fleet.members().len() - 1;
         let before = stage.generations().await?;
         let last_beat = stage.fleet.silence(|member| member.name != victim).await?;
-        self.timeline
-            .fact("fleet", &format!("the last beats of the other {others} clusters: they are switched off too"))?;
+        let text = format!("the last beats of the other {others} clusters: they are switched off too");
+        self.timeline.fact("fleet", &text)?;
         let on = stage.until("the brake to come on", async || {
             stage.report().await?.brake.context("it is off").map(|_| since(last_beat))
         });
         let text = format!("on, {} after the last beat: nobody new is believed dead", on.await?);
         self.timeline.check("brake", &text)?;
 
-        let report = self.hold(victim, last_beat + LIMITS * stage.limit).await?;
+        let report = self.hold(victim, last_beat + LIMITS * stage.limit()).await?;
         let suspected = report.clusters.iter().filter(|cluster| cluster.verdict == "Suspected").count();
         let told = || report.clusters.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         Failure::unless(suspected == others, format!("{others} clusters to be Suspected"), told)?;
         self.untouched_since(before).await?;
-        let silence = since(last_beat);
-        let text =
-            format!("holds for {silence} of silence, {LIMITS} limits: {suspected} are Suspected, none Lost or tainted");
+        let text = format!(
+            "holds for {} of silence, {LIMITS} limits: {suspected} clusters are Suspected, none Lost or tainted:\n{}",
+            since(last_beat),
+            report.brake.map_or_else(String::new, |brake| brake.message),
+        );
         self.timeline.check("brake", &text)?;
-        self.timeline.fact("", &report.brake.map_or_else(String::new, |brake| brake.message))?;
-        let choice = stage.scheduler.choose(&stage.scheduler.pods().get("web-1").await?).await?;
-        let passed = choice.ranking.len();
-        Failure::unless(passed == others, format!("/filter to pass {others} nodes"), || passed.to_string())?;
-        self.timeline.check("/filter", &format!("still passes {passed} of {} nodes", choice.asked))?;
+        let choice = self.rejected(&[victim]).await?;
+        let text = format!("still passes {} of {} nodes", choice.ranking.len(), choice.asked);
+        self.timeline.check("/filter", &text)?;
         Ok(())
     }
 
@@ -82,29 +82,26 @@ impl<W: Write> Script<'_, W> {
         let before = stage.generations().await?;
         stage.fleet.wake(|member| member.name != victim).await?;
         let ready = self.all_ready(Some(victim)).await?;
-        stage
-            .until("the brake to let go", async || {
-                ensure!(stage.report().await?.brake.is_none(), "it is on");
-                Ok(())
-            })
-            .await?;
+        let off = stage.until("the brake to let go", async || {
+            ensure!(stage.report().await?.brake.is_none(), "it is on");
+            Ok(())
+        });
+        off.await?;
         self.untouched_since(before).await?;
-        self.timeline
-            .check("brake", &format!("off: {ready} clusters beat and are Ready; no taint was ever written"))?;
+        let text = format!("off: {ready} clusters beat and are Ready; no taint was ever written");
+        self.timeline.check("brake", &text)?;
 
         let first_beat = stage.fleet.wake(|member| member.name == victim).await?;
         self.timeline.fact(victim, "its first beat: it is switched on again")?;
-        self.verdict_after(first_beat, Duration::ZERO, victim, "Recovering", false).await?;
+        self.verdict_after(first_beat, Duration::ZERO, victim, "Recovering").await?;
         let message = stage.cluster(victim).await?.message;
         self.timeline.check(victim, &format!("Recovering, still without new work: {message}"))?;
-        let time = self.verdict_after(first_beat, Duration::ZERO, victim, "Ready", true).await?;
+        let time = self.verdict_after(first_beat, Duration::ZERO, victim, "Ready").await?;
         self.timeline.check(victim, &format!("Ready, {time} after its first beat"))?;
         self.tainted(victim, false).await?;
         self.timeline.check("taint", &format!("gone from {victim} and from its node"))?;
 
-        let pod = stage.scheduler.pods().get("web-1").await?;
-        let choice = stage.scheduler.choose(&pod).await?;
-        Failure::unless(choice.rejected.is_empty(), "/filter to pass every node", || format!("{:?}", choice.rejected))?;
+        let choice = self.rejected(&[]).await?;
         self.timeline.check("/filter", &format!("passes all of the {} nodes again", choice.asked))?;
         Ok(())
     }
