@@ -29,6 +29,7 @@ mod control_plane_smoke;
 mod emptying;
 mod foreign;
 mod harness_smoke;
+mod likeness;
 mod odd_writes;
 mod placements;
 mod replicas;
