@@ -4,6 +4,9 @@
 //! when it stops; what the real API server does is asked of the real one, in `tests/e2e`. It has no
 //! idea of what sheetanchor does with it.
 
+mod admission;
+mod binding;
+mod delete;
 mod discovery;
 mod events;
 mod failure;
@@ -15,6 +18,7 @@ mod rest;
 mod selection;
 mod store;
 mod watch;
+mod webhook;
 mod write;
 
 use std::net::{Ipv4Addr, SocketAddr};

@@ -30,6 +30,7 @@ mod demo;
 mod emptying;
 mod foreign;
 mod harness_smoke;
+mod likeness;
 mod odd_writes;
 mod placements;
 mod replicas;

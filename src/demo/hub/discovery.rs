@@ -83,5 +83,8 @@ fn rows(kind: &Kind) -> Vec<Value> {
     if kind.status {
         part("status", kind.kind, &["get", "patch", "update"]);
     }
+    if kind.binding {
+        part("binding", "Binding", &["create"]);
+    }
     rows
 }

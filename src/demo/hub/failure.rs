@@ -7,6 +7,18 @@ use serde_json::{Value, json};
 
 use super::kinds::Kind;
 
+/// Which object a `Status` is about.
+pub(super) fn details(kind: &Kind, name: &str) -> Value {
+    let mut details = json!({"kind": kind.plural});
+    if !name.is_empty() {
+        details["name"] = json!(name);
+    }
+    if !kind.group.is_empty() {
+        details["group"] = json!(kind.group);
+    }
+    details
+}
+
 /// Why a request failed.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Failure {
@@ -22,9 +34,13 @@ impl Failure {
         Self { code, reason: reason.to_owned(), message: message.into(), details: Value::Null }
     }
 
+    /// One whose details are there, and say nothing.
+    fn generic(code: StatusCode, reason: &str, message: &str) -> Self {
+        Self { details: json!({}), ..Self::new(code, reason, message) }
+    }
+
     fn about(kind: &Kind, name: &str, code: StatusCode, reason: &str, message: String) -> Self {
-        let details = json!({"name": name, "group": kind.group, "kind": kind.plural});
-        Self { code, reason: reason.to_owned(), message, details }
+        Self { code, reason: reason.to_owned(), message, details: details(kind, name) }
     }
 
     /// 404 for an object.
@@ -35,7 +51,7 @@ impl Failure {
 
     /// 404 for a path.
     pub(super) fn no_such_path() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "NotFound", "the server could not find the requested resource")
+        Self::generic(StatusCode::NOT_FOUND, "NotFound", "the server could not find the requested resource")
     }
 
     /// 409: the name is taken.
@@ -56,6 +72,27 @@ impl Failure {
         Self::conflict(kind, name, why)
     }
 
+    /// 409: a condition on the version or the uid does not hold. These errors name the kind, not the resource.
+    pub(super) fn precondition(kind: &Kind, name: &str, why: &str) -> Self {
+        let message = format!("Operation cannot be fulfilled on {} {name:?}: {why}", kind.qualified_kind());
+        let mut failure = Self::about(kind, name, StatusCode::CONFLICT, "Conflict", message);
+        failure.details["kind"] = json!(kind.kind);
+        failure
+    }
+
+    /// 422: a replacement that has to name the version it replaces.
+    pub(super) fn unversioned(kind: &Kind, name: &str) -> Self {
+        let why = "metadata.resourceVersion: Invalid value: 0: must be specified for an update";
+        let message = format!("{} {name:?} is invalid: {why}", kind.qualified_plural());
+        Self::about(kind, name, StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message)
+    }
+
+    /// 422: a patch that does not apply.
+    pub(super) fn inapplicable() -> Self {
+        let message = "the server rejected our request due to an error in our request";
+        Self::generic(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message)
+    }
+
     /// 422: the object is none that could be stored.
     pub(super) fn invalid(kind: &Kind, name: &str, why: &str) -> Self {
         let message = format!("{} {name:?} is invalid: {why}", kind.qualified_kind());
@@ -72,7 +109,7 @@ impl Failure {
     /// 405.
     pub(super) fn method_not_allowed() -> Self {
         let message = "the server does not allow this method on the requested resource";
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
+        Self::generic(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
     }
 
     /// 415.

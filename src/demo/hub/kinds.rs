@@ -25,6 +25,10 @@ pub(super) struct Kind {
     pub(super) generation: bool,
     /// Whether a PUT may leave the resourceVersion out.
     pub(super) unconditional: bool,
+    /// Whether a PUT to a name that is free creates the object.
+    pub(super) created_by_put: bool,
+    /// Whether its objects are bound to a node by POST to `/binding`.
+    pub(super) binding: bool,
     /// What a field selector may name besides the object's name and namespace.
     pub(super) fields: &'static [&'static str],
 }
@@ -41,6 +45,8 @@ const BUILT_IN: Kind = Kind {
     custom: false,
     generation: false,
     unconditional: true,
+    created_by_put: false,
+    binding: false,
     fields: &[],
 };
 
@@ -76,6 +82,7 @@ const OTHERS: &[Kind] = &[
         short_names: &["po"],
         status: true,
         generation: true,
+        binding: true,
         fields: &["spec.nodeName", "spec.schedulerName", "status.phase"],
         ..BUILT_IN
     },
@@ -114,6 +121,7 @@ const OTHERS: &[Kind] = &[
         plural: "leases",
         singular: "lease",
         unconditional: false,
+        created_by_put: true,
         ..BUILT_IN
     },
     Kind {

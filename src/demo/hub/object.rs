@@ -106,10 +106,24 @@ pub(super) fn begin(kind: &Kind, mut object: Value, now: Timestamp) -> Value {
         metadata["generation"] = json!(1);
     }
     match kind.kind {
-        "Namespace" => object["status"] = json!({"phase": "Active"}),
+        "Namespace" => {
+            object["metadata"]["labels"]["kubernetes.io/metadata.name"] = object["metadata"]["name"].clone();
+            object["status"] = json!({"phase": "Active"});
+        }
         "Pod" => object["status"] = json!({"phase": "Pending"}),
         _ if kind.custom && kind.status => remove(&mut object, "status"),
         _ => {}
+    }
+    object
+}
+
+/// What is stored when an object is deleted that finalizers hold.
+pub(super) fn end(kind: &Kind, old: &Value, now: Timestamp) -> Value {
+    let mut object = old.clone();
+    object["metadata"]["deletionTimestamp"] = json!(stamp(now));
+    object["metadata"]["deletionGracePeriodSeconds"] = json!(0);
+    if kind.generation {
+        object["metadata"]["generation"] = next_generation(old);
     }
     object
 }
@@ -131,10 +145,13 @@ pub(super) fn succeed(kind: &Kind, part: Part, old: &Value, mut proposed: Value)
         set(&mut proposed, "status", old["status"].clone());
     }
     if kind.generation && substance(&proposed).ne(substance(old)) {
-        let generation = old["metadata"]["generation"].as_i64().unwrap_or_default();
-        proposed["metadata"]["generation"] = json!(generation + 1);
+        proposed["metadata"]["generation"] = next_generation(old);
     }
     proposed
+}
+
+fn next_generation(old: &Value) -> Value {
+    json!(old["metadata"]["generation"].as_i64().unwrap_or_default() + 1)
 }
 
 /// Everything but metadata and status.

@@ -1,6 +1,6 @@
 //! The patches that the hub understands.
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, header};
 use serde_json::Value;
 
 use super::failure::Failure;
@@ -41,11 +41,7 @@ impl Patch {
         let mut object = object.clone();
         match self {
             Self::Merge(patch) => json_patch::merge(&mut object, patch),
-            Self::Json(patch) => json_patch::patch(&mut object, patch).map_err(|error| {
-                let code = StatusCode::UNPROCESSABLE_ENTITY;
-                let message = format!("the server rejected our request due to an error in our request: {error}");
-                Failure::new(code, "Invalid", message)
-            })?,
+            Self::Json(patch) => json_patch::patch(&mut object, patch).map_err(|_| Failure::inapplicable())?,
         }
         Ok(object)
     }

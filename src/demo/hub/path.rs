@@ -63,12 +63,6 @@ impl Query {
         self.0.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
     }
 
-    /// Adds to a parameter that is a list.
-    pub(super) fn push(&mut self, name: &str, term: &str) {
-        let joined = format!("{term},{}", self.get(name));
-        self.0.insert(0, (name.to_owned(), joined));
-    }
-
     /// Whether a parameter says yes.
     pub(super) fn flag(&self, name: &str) -> bool {
         matches!(self.get(name), "1" | "true")
@@ -83,7 +77,7 @@ impl Query {
         if text.is_empty() {
             return Ok(None);
         }
-        let wrong = |_| Failure::bad_request(format!("{name}: Invalid value: {text:?}: must be a number"));
+        let wrong = |_| Failure::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"));
         text.parse().map(Some).map_err(wrong)
     }
 }

@@ -1,13 +1,13 @@
 //! The requests: what is asked, and the answers to questions. Writes are in `write`.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::{Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ use super::object;
 use super::path::{Query, Target};
 use super::selection::Selection;
 use super::store::{Key, Store};
+use super::webhook::Webhooks;
 
 /// The API server's own limit on a request.
 const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
@@ -31,6 +32,7 @@ const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kub
 /// What all requests share.
 pub(super) struct Server {
     pub(super) store: Store,
+    pub(super) webhooks: Webhooks,
     pub(super) stop: CancellationToken,
 }
 
@@ -41,12 +43,14 @@ pub(super) struct Call {
     pub(super) query: Query,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+    /// What whoever asked should know besides the answer.
+    warnings: Mutex<Vec<String>>,
 }
 
 impl Server {
     /// An empty hub, whose watches end at `stop`.
     pub(super) fn new(stop: CancellationToken) -> Arc<Self> {
-        let server = Self { store: Store::default(), stop };
+        let server = Self { store: Store::default(), webhooks: Webhooks::default(), stop };
         for name in NAMESPACES {
             let namespace = object::begin(NAMESPACE, json!({"metadata": {"name": name}}), clock::wall());
             let key = Key { plural: NAMESPACE.plural, namespace: String::new(), name: name.to_owned() };
@@ -78,15 +82,23 @@ async fn respond(server: Arc<Server>, request: Request) -> Result<Response, Fail
         let message = format!("cannot read the request: {error}");
         Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
     })?;
-    let call = Call { server, target, query, headers: parts.headers, body };
-    match parts.method {
+    let call = Call { server, target, query, headers: parts.headers, body, warnings: Mutex::default() };
+    let answer = match parts.method {
         Method::GET => call.read(),
         Method::POST => call.create().await,
         Method::PUT => call.replace().await,
         Method::PATCH => call.patch().await,
         Method::DELETE => call.delete().await,
         _ => Err(Failure::method_not_allowed()),
+    };
+    let mut answer = answer.unwrap_or_else(Failure::into_response);
+    for warning in call.warnings().drain(..) {
+        // Quoting leaves nothing in it that a header cannot hold.
+        if let Ok(value) = HeaderValue::from_bytes(format!("299 - {warning:?}").as_bytes()) {
+            answer.headers_mut().append(header::WARNING, value);
+        }
     }
+    Ok(answer)
 }
 
 /// A list of objects.
@@ -100,11 +112,18 @@ struct List<'a> {
 }
 
 impl Call {
-    fn read(self) -> Result<Response, Failure> {
-        if self.query.flag("watch") {
-            return self.watch();
-        }
+    /// Notes what whoever asked should know.
+    pub(super) fn warn(&self, warnings: Vec<String>) {
+        self.warnings().extend(warnings);
+    }
+
+    fn warnings(&self) -> MutexGuard<'_, Vec<String>> {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self) -> Result<Response, Failure> {
         match (&self.target.name, self.target.subresource.as_deref()) {
+            (None, _) if self.query.flag("watch") => self.watch(),
             (None, _) => self.list(),
             (Some(name), None | Some("status")) if self.has_subresource() => {
                 let object = self.server.store.get(&self.target.key(name));

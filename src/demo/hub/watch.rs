@@ -53,25 +53,22 @@ struct Watcher {
 
 impl Call {
     /// Answers with a watch.
-    pub(super) fn watch(self) -> Result<Response, Failure> {
+    pub(super) fn watch(&self) -> Result<Response, Failure> {
         let kind = self.target.kind;
-        let mut query = self.query;
-        if let Some(name) = &self.target.name {
-            query.push("fieldSelector", &format!("metadata.name={name}"));
-        }
+        let query = &self.query;
         let asked = query.number("timeoutSeconds")?.map_or(LONGEST, Duration::from_secs);
         let now = clock::now();
         let mut watcher = Watcher {
             kind,
-            namespace: self.target.namespace,
-            selection: Selection::read(kind, &query)?,
+            namespace: self.target.namespace.clone(),
+            selection: Selection::read(kind, query)?,
             versions: self.server.store.versions(),
             version: query.number("resourceVersion")?.unwrap_or_default(),
             lines: VecDeque::new(),
             bookmarks: query.flag("allowWatchBookmarks").then(|| now + BOOKMARKS),
             ends: now + asked.min(LONGEST),
             ended: false,
-            server: self.server,
+            server: Arc::clone(&self.server),
         };
         let initial = query.flag("sendInitialEvents");
         if initial || watcher.version == 0 && query.get("sendInitialEvents").is_empty() {
