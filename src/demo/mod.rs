@@ -15,8 +15,9 @@ mod stay;
 mod timeline;
 mod wait;
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::{env, future::pending};
 
@@ -46,7 +47,8 @@ const LOG: &str = "sheetanchor.log";
 /// When the demo itself cannot start.
 pub async fn run(args: &DemoArgs) -> anyhow::Result<u8> {
     let interrupted = app::stop_signal()?;
-    let dir = tempfile::Builder::new().prefix("sheetanchor-demo-").tempdir()?;
+    let own = Permissions::from_mode(0o700);
+    let dir = tempfile::Builder::new().prefix("sheetanchor-demo-").permissions(own).tempdir()?;
     telemetry::init_to_file(File::create(dir.path().join(LOG))?);
     let hub = Hub::start().await?;
     let kubeconfig = dir.path().join("kubeconfig");
