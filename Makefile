@@ -21,6 +21,10 @@ cargo_deny := target/tools/cargo-deny-$(cargo_deny_version)/bin/cargo-deny
 help: ## list the targets
 	@awk -F ': .*## ' '/^[a-z-]+:.*## /{printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+.PHONY: run
+run: ## the demo: a cluster dies before your eyes; FLAGS=--stay keeps it for you to play with
+	$(CARGO) run --locked --profile demo -- demo $(FLAGS)
+
 .PHONY: test
 test: control-plane ## every test, those against the real control plane included
 	$(CARGO) test --locked --no-fail-fast --lib --bins --tests

@@ -1,7 +1,9 @@
 //! The wiring of `serve`: what talks to what, and in which order it starts and stops.
 
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -97,27 +99,70 @@ impl Tasks {
 /// # Errors
 /// When it cannot start (each error is one line that says what to do), and when one of its tasks ends.
 pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
-    let (version, gates) = (env!("CARGO_PKG_VERSION"), args.feature_gates.settings());
-    tracing::info!(version, gates, "starting");
-    let parts = prepare(args).await?;
-    let readiness = parts.readiness.clone();
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut tasks = Tasks { stop: CancellationToken::new(), set: JoinSet::new() };
-    start(parts, &mut tasks)?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        Some(ended) = tasks.set.join_next() => {
-            anyhow::bail!("the task \"{}\" ended, and nothing works without it", ended?);
-        }
-    }
-    tracing::info!("stopping");
-    readiness.set(Check::Serving, Err("stopping".to_owned()));
-    tasks.stop.cancel();
-    while let Some(ended) = tasks.set.join_next().await {
-        tracing::debug!(task = ended?, "ended");
-    }
+    let stop = stop_signal()?;
+    Server::start(args).await?.until(stop).await?;
     Ok(())
+}
+
+/// Waits for the first SIGTERM or SIGINT after this call, and says which it was.
+///
+/// # Errors
+/// When the kernel refuses the handlers.
+pub fn stop_signal() -> io::Result<impl Future<Output = SignalKind>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => SignalKind::terminate(),
+            _ = interrupt.recv() => SignalKind::interrupt(),
+        }
+    })
+}
+
+/// A running server. Dropped, it stops at once, and the next leader has to wait for its Lease to run out.
+pub struct Server {
+    /// Where the secure port listens.
+    pub secure: SocketAddr,
+    /// Where the admin port listens.
+    pub admin: SocketAddr,
+    readiness: Readiness,
+    tasks: Tasks,
+}
+
+impl Server {
+    /// Starts every task. Whether it is ready, `/readyz` says.
+    ///
+    /// # Errors
+    /// Each is one line that says what to do.
+    pub async fn start(args: ServeArgs) -> anyhow::Result<Self> {
+        let (version, gates) = (env!("CARGO_PKG_VERSION"), args.feature_gates.settings());
+        tracing::info!(version, gates, "starting");
+        let parts = prepare(args).await?;
+        let (secure, admin) = (parts.listeners.secure.local_addr()?, parts.listeners.admin.local_addr()?);
+        let readiness = parts.readiness.clone();
+        let mut tasks = Tasks { stop: CancellationToken::new(), set: JoinSet::new() };
+        start(parts, &mut tasks)?;
+        Ok(Self { secure, admin, readiness, tasks })
+    }
+
+    /// Runs until `end` comes, then stops in order, and hands on what `end` brought.
+    ///
+    /// # Errors
+    /// When a task ends before `end` comes.
+    pub async fn until<T>(mut self, end: impl Future<Output = T>) -> anyhow::Result<T> {
+        let end = tokio::select! {
+            end = end => end,
+            Some(ended) = self.tasks.set.join_next() => {
+                anyhow::bail!("the task \"{}\" ended, and nothing works without it", ended?);
+            }
+        };
+        tracing::info!("stopping");
+        self.readiness.set(Check::Serving, Err("stopping".to_owned()));
+        self.tasks.stop.cancel();
+        while let Some(ended) = self.tasks.set.join_next().await {
+            tracing::debug!(task = ended?, "ended");
+        }
+        Ok(end)
+    }
 }
 
 async fn prepare(args: ServeArgs) -> anyhow::Result<Parts> {
@@ -159,15 +204,27 @@ async fn prepare(args: ServeArgs) -> anyhow::Result<Parts> {
 }
 
 async fn hub(args: &ServeArgs) -> anyhow::Result<Config> {
-    let Some(path) = &args.kubeconfig else {
-        return Config::infer().await.context(
+    match &args.kubeconfig {
+        Some(path) => hub_of(path).await.with_context(|| format!("cannot use --kubeconfig \"{}\"", path.display())),
+        None => Config::infer().await.context(
             "cannot find the hub: this is no Pod with a service account, and there is no kubeconfig \
              in KUBECONFIG or ~/.kube/config; name one with --kubeconfig",
-        );
-    };
-    let named = || format!("cannot use --kubeconfig \"{}\"", path.display());
-    let kubeconfig = Kubeconfig::read_from(path).with_context(named)?;
-    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.with_context(named)
+        ),
+    }
+}
+
+/// The hub that the current context of a kubeconfig names.
+///
+/// # Errors
+/// When the file cannot be read, or its context not be used.
+pub async fn hub_of(kubeconfig: &Path) -> anyhow::Result<Config> {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    // As kubectl has it: HTTPS_PROXY is not meant for this machine's own ports.
+    if matches!(config.cluster_url.host(), Some("localhost" | "127.0.0.1" | "[::1]")) {
+        config.proxy_url = None;
+    }
+    Ok(config)
 }
 
 async fn listen(flags: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -1,5 +1,6 @@
 //! The command line: flags, their environment variables, and what they must not be.
 
+mod demo;
 mod gates;
 
 use std::ffi::OsString;
@@ -17,6 +18,7 @@ use crate::domain::placement::SparePolicy;
 use crate::domain::taint::UNSCHEDULABLE_KEY;
 use crate::state::policy::Policy;
 
+pub use self::demo::DemoArgs;
 pub use self::gates::FeatureGates;
 
 /// The node labels that other projects use to name a cluster.
@@ -36,6 +38,8 @@ pub struct Cli {
 pub enum Command {
     /// Run in the hub cluster: judge heartbeats, write taints, answer scheduler and API server
     Serve(Box<ServeArgs>),
+    /// Watch a cluster die: a simulated fleet and a scheduler around the real server, each step checked
+    Demo(DemoArgs),
 }
 
 /// How logs look.
@@ -202,11 +206,12 @@ pub struct Exit {
 /// The text of help or version; or one line that names the flag, the value and what is allowed.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Exit> {
     let cli = read(args)?;
-    let Command::Serve(serve) = &cli.command;
-    match serve.timing() {
-        Ok(_) => Ok(cli),
-        Err(error) => Err(Exit { text: format!("error: {error}\n"), code: 2 }),
+    if let Command::Serve(serve) = &cli.command
+        && let Err(error) = serve.timing()
+    {
+        return Err(Exit { text: format!("error: {error}\n"), code: 2 });
     }
+    Ok(cli)
 }
 
 fn read(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Exit> {
@@ -349,6 +354,20 @@ mod tests {
         }
         let exit = parse(["sheetanchor", "serve"].map(OsString::from)).expect_err("files are missing");
         assert!(exit.text.contains("--tls-cert-file") && exit.text.lines().count() == 1, "{}", exit.text);
+    }
+
+    #[test]
+    fn the_demo_says_what_it_can_be_scaled_to() {
+        for (flag, value, allowed) in [
+            ("--clusters", "3", "4..=1000"),
+            ("--period", "1500ms", "whole seconds"),
+            ("--period", "2m", "1s to 1m"),
+            ("--period", "often", "1s to 1m"),
+        ] {
+            let exit = parse(["sheetanchor", "demo", flag, value].map(OsString::from)).expect_err(value);
+            assert_eq!((exit.code, exit.text.lines().count()), (2, 1), "{}", exit.text);
+            assert!(exit.text.contains(flag) && exit.text.contains(allowed), "{}", exit.text);
+        }
     }
 
     #[test]

@@ -9,11 +9,13 @@
 //! - [`metrics`], [`config`], [`telemetry`] count, configure and log.
 //! - [`serve`] answers the scheduler and the API server from a snapshot; [`control`] watches and writes.
 //! - [`app`] wires them together.
+//! - [`demo`] shows it: a hub in memory, a simulated fleet, a script that checks each step.
 
 pub mod app;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod demo;
 pub mod domain;
 pub mod metrics;
 pub mod serve;

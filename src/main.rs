@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use sheetanchor::config::{self, Command, ServeArgs};
 use sheetanchor::control::error_line::error_line;
-use sheetanchor::{app, telemetry};
+use sheetanchor::{app, demo, telemetry};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -12,9 +12,12 @@ async fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(exit) => return say(&exit.text, exit.code),
     };
-    let Command::Serve(args) = cli.command;
-    match serve(*args).await {
-        Ok(()) => ExitCode::SUCCESS,
+    let ended = match cli.command {
+        Command::Serve(args) => serve(*args).await.map(|()| 0),
+        Command::Demo(args) => demo::run(&args).await,
+    };
+    match ended {
+        Ok(code) => ExitCode::from(code),
         Err(error) => say(&format!("error: {}\n", error_line(error.as_ref())), 1),
     }
 }

@@ -1,5 +1,6 @@
-//! Logs: to standard error, as text or JSON.
+//! Logs: to standard error, as text or JSON; or to a file.
 
+use std::fs::File;
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
@@ -23,4 +24,10 @@ pub fn init(format: LoggingFormat, level: &str) -> Result<(), String> {
         LoggingFormat::Json => builder.json().flatten_event(true).init(),
     }
     Ok(())
+}
+
+/// Sends the process's log to a file, as text of level info.
+pub fn init_to_file(file: File) {
+    let filter = EnvFilter::new(format!("{QUIET},info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(file).with_target(false).with_ansi(false).init();
 }

@@ -304,7 +304,8 @@ fn write_kubeconfig(pki: &Pki, port: u16, user: &str, group: Option<&str>) -> Pa
     path
 }
 
-async fn client_from(kubeconfig: &Path) -> Client {
+/// A client for the current context of a kubeconfig.
+pub(crate) async fn client_from(kubeconfig: &Path) -> Client {
     let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
     let options = KubeConfigOptions::default();
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();

@@ -38,6 +38,24 @@ const ROOMS: &[Room] = &[
         may_import: &["domain", "clock", "wire", "state", "metrics", "config", "telemetry", "serve", "control"],
         does_without: &[],
     },
+    // Nobody may import it: it names everybody, and nobody names it.
+    Room {
+        name: "demo",
+        may_import: &[
+            "domain",
+            "clock",
+            "wire",
+            "state",
+            "metrics",
+            "config",
+            "telemetry",
+            "serve",
+            "control",
+            "app",
+            "demo",
+        ],
+        does_without: &[],
+    },
 ];
 
 const LONGEST_FILE: usize = 400;
