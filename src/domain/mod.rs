@@ -6,12 +6,14 @@
 
 pub mod binding;
 pub mod brake;
+pub mod capacity;
 pub mod cluster;
 pub mod election;
 pub mod guard;
 pub mod health;
 pub mod node;
 pub mod placement;
+pub mod plan;
 pub mod rescue;
 pub mod selector;
 pub mod shares;

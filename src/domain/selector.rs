@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 ///
 /// The two ways of saying little mean opposite things: one that is absent selects nothing, one
 /// without requirements selects everything.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Selector {
     /// No selector at all.
     Nothing,
@@ -15,7 +15,7 @@ pub enum Selector {
 }
 
 /// One condition on one label.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Requirement {
     /// The label's key.
     pub key: String,
@@ -26,7 +26,7 @@ pub struct Requirement {
 }
 
 /// How a requirement compares a label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operator {
     /// The label has one of the values.
     In,

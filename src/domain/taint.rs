@@ -142,7 +142,7 @@ pub fn rewritten(taints: &[Taint], key: &str, fault: Option<Fault>) -> Option<Ve
 }
 
 /// How a toleration compares values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operator {
     /// Any value.
     Exists,
@@ -164,7 +164,7 @@ impl From<&str> for Operator {
 }
 
 /// What a pod or a Subscription puts up with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Toleration {
     /// Empty, with `Exists`: every key.
     pub key: String,
