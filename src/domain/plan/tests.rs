@@ -206,6 +206,10 @@ fn a_sub_group_is_refilled_from_itself_and_else_by_a_spare() {
         spare("s", 9.0).labelled("pool", "gold"),
     ];
     assert_eq!(moves(&plan(sites.clone(), &[work.clone()], &leaving(&["a"]))), ["default/web a > b"]);
+    let mut both = sites.clone();
+    both[2] = group(lost("u"), "us");
+    let both = plan(both, &[work.clone()], &leaving(&["a", "u"]));
+    assert_eq!(moves(&both), ["default/web a > b", "default/web u > v"], "each from its own");
     sites[1] = group(lost("b"), "eu");
     assert_eq!(moves(&plan(sites, &[work], &leaving(&["a"]))), ["default/web a > s"]);
 }
