@@ -1,7 +1,7 @@
 //! An API server that hangs breaks no watch: silence counts up to its last sign of life.
 
 use sheetanchor::domain::health::Verdict;
-use sheetanchor::state::action::Action;
+use sheetanchor::state::action::{Action, Event};
 
 use crate::stage::{Stage, ms, s};
 
@@ -16,6 +16,16 @@ fn questions(stage: &Stage) -> usize {
     stage.log.iter().filter(|(_, action)| matches!(action, Action::Ask(_))).count()
 }
 
+/// The API server goes on, and answers first what it was asked while it hung.
+fn wake(stage: &mut Stage) {
+    stage.answers = true;
+    let asked = stage.log.iter().rev().find_map(|(_, action)| match action {
+        Action::Ask(number) => Some(*number),
+        _ => None,
+    });
+    stage.tell(Event::Answered(asked.expect("asked")));
+}
+
 #[test]
 fn no_verdict_without_an_answer_that_is_younger_than_the_limit() {
     let mut stage = lone();
@@ -24,8 +34,7 @@ fn no_verdict_without_an_answer_that_is_younger_than_the_limit() {
     stage.run(s(1));
     assert_eq!(stage.verdict("a"), Verdict::Late, "past its limit by 500 ms, and nobody answers");
     assert!(!stage.snapshot().blind, "a second is nothing");
-    stage.answers = true;
-    stage.run(s(2));
+    wake(&mut stage);
     assert_eq!(stage.verdict("a"), Verdict::Lost);
 }
 
@@ -46,6 +55,18 @@ fn a_hang_is_blind_time() {
     assert_ne!(stage.verdict("a"), Verdict::Lost);
     stage.run(s(4));
     assert_eq!(stage.verdict("a"), Verdict::Lost);
+}
+
+#[test]
+fn hangs_in_a_row_do_not_add_up() {
+    let mut stage = lone();
+    for _ in 0..20 {
+        stage.answers = false;
+        stage.run(s(4) + ms(500));
+        wake(&mut stage);
+        stage.run(ms(100));
+    }
+    assert_eq!(stage.verdict("a"), Verdict::Ready, "90 s are hidden, and 2 s are not");
 }
 
 #[test]
