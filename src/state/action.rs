@@ -60,6 +60,8 @@ pub enum Outcome {
     Stored,
     /// The object had changed since; nothing was stored.
     Conflict,
+    /// The API server does not take such a write, from us or at all; nothing was stored.
+    Refused,
     /// It was not sent, or nobody knows what became of it.
     Failed,
 }

@@ -54,6 +54,8 @@ pub(crate) struct Stage {
     pub(crate) answers: bool,
     /// Writes are answered with this, and change nothing, unless they are to be stored.
     pub(crate) answer: Outcome,
+    /// The API server takes no write to `/status` from us.
+    pub(crate) status_refused: bool,
     published: Option<Snapshot>,
     start: Instant,
     at: Duration,
@@ -72,6 +74,7 @@ impl Stage {
             tick: TICK,
             answers: true,
             answer: Outcome::Stored,
+            status_refused: false,
             published: None,
             start,
             at: Duration::ZERO,
@@ -139,8 +142,10 @@ impl Stage {
             self.tell(Event::Answered(number));
         }
         for write in writes {
-            if self.answer != Outcome::Stored {
-                self.tell(Event::Wrote(write.target(), self.answer));
+            let refused = self.status_refused && matches!(write, Write::Conditions { .. });
+            let answer = if refused { Outcome::Refused } else { self.answer };
+            if answer != Outcome::Stored {
+                self.tell(Event::Wrote(write.target(), answer));
                 continue;
             }
             let reply = self.api.write(&write);
