@@ -164,6 +164,6 @@ pub enum Action {
     Write(Write),
     /// Tell people.
     Tell(Notice),
-    /// Ask the API server for a sign of life; the questions are numbered.
-    Ask(u64),
+    /// Ask the API server for a sign of life, by a read of this cluster; the questions are numbered.
+    Ask(u64, ClusterKey),
 }

@@ -133,8 +133,8 @@ impl Stage {
         for action in self.index.apply(event, self.now()) {
             match &action {
                 Action::Write(write) => writes.push(write.clone()),
-                Action::Ask(number) if self.answers => questions.push(*number),
-                Action::Ask(_) | Action::Tell(_) => {}
+                Action::Ask(number, _) if self.answers => questions.push(*number),
+                Action::Ask(..) | Action::Tell(_) => {}
             }
             self.log.push((self.at, action));
         }

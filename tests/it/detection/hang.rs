@@ -13,14 +13,14 @@ fn lone() -> Stage {
 }
 
 fn questions(stage: &Stage) -> usize {
-    stage.log.iter().filter(|(_, action)| matches!(action, Action::Ask(_))).count()
+    stage.log.iter().filter(|(_, action)| matches!(action, Action::Ask(..))).count()
 }
 
 /// The API server goes on, and answers first what it was asked while it hung.
 fn wake(stage: &mut Stage) {
     stage.answers = true;
     let asked = stage.log.iter().rev().find_map(|(_, action)| match action {
-        Action::Ask(number) => Some(*number),
+        Action::Ask(number, _) => Some(*number),
         _ => None,
     });
     stage.tell(Event::Answered(asked.expect("asked")));
@@ -79,6 +79,13 @@ fn a_pause_of_ours_is_no_hang_of_the_api_server() {
     assert_eq!(stage.verdict("a"), Verdict::Late, "30 s of age");
     stage.run(ms(1));
     assert_eq!(stage.verdict("a"), Verdict::Lost, "30.001 s of age");
+}
+
+#[test]
+fn an_empty_fleet_asks_nothing_and_is_not_blind() {
+    let mut stage = Stage::with(&[]);
+    stage.run(s(10));
+    assert_eq!((questions(&stage), stage.snapshot().blind), (0, false));
 }
 
 #[test]
