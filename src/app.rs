@@ -10,7 +10,7 @@ use anyhow::Context;
 use axum::Router;
 use futures::future::pending;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
+use kube::{Client, Config};
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -254,6 +254,7 @@ fn start(parts: Parts, tasks: &mut Tasks) -> anyhow::Result<()> {
         "node watch",
         watch::nodes(watching.clone(), labels, events.clone(), readiness_report(&parts.readiness, Check::Nodes)),
     );
+    tasks.run("pulse", pulse::answer(watching, question_queue, events.clone()));
 
     let readiness = parts.readiness.clone();
     let monitor = Monitor {
@@ -270,9 +271,6 @@ fn start(parts: Parts, tasks: &mut Tasks) -> anyhow::Result<()> {
     tasks.run("monitor", monitor.run());
 
     let namespace = &parts.args.leader_elect_resource_namespace;
-    let leases = Api::namespaced(watching, namespace);
-    let lease = parts.args.leader_elect_resource_name.clone();
-    tasks.run("pulse", pulse::answer(leases, lease, question_queue, events.clone()));
     let brake = BrakeStore::new(writing.clone(), namespace);
     let announcing = brake.clone().announce(events.clone());
     tasks.run("brake record", async {

@@ -124,6 +124,7 @@ impl Metrics {
         let outcome = match outcome {
             Outcome::Stored => "Stored",
             Outcome::Conflict => "Conflict",
+            Outcome::Refused => "Refused",
             Outcome::Failed => "Failed",
         };
         self.writes.get_or_create(&ByWrite { target: Word(target), outcome: Word(outcome) }).inc();

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use crate::clock;
+use crate::domain::cluster::ClusterKey;
 use crate::metrics::Metrics;
 use crate::state::action::{Action, Event, Notice, Outcome, Write};
 use crate::state::index::Index;
@@ -33,7 +34,7 @@ pub struct Monitor {
     /// Notices for people.
     pub notices: mpsc::Sender<Notice>,
     /// Questions for a sign of life.
-    pub questions: mpsc::Sender<u64>,
+    pub questions: mpsc::Sender<(u64, ClusterKey)>,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Called once, when the first snapshot is out: from then on there is a fleet to serve.
@@ -84,7 +85,7 @@ impl Monitor {
                 Action::Write(write) => self.pass_on(write),
                 Action::Tell(notice) => self.tell(notice),
                 // One that finds the queue full waits behind others without an answer, and is asked again.
-                Action::Ask(number) => _ = self.questions.try_send(number),
+                Action::Ask(number, key) => _ = self.questions.try_send((number, key)),
             }
         }
     }

@@ -113,7 +113,7 @@ impl Tainter {
     async fn failed(&self, target: &Target, error: &kube::Error, deadline: Instant) -> Outcome {
         if !matches!(error, kube::Error::Api(status) if status.code == 409) {
             tracing::warn!(?target, error = error_line(error), "write failed");
-            return Outcome::Failed;
+            return if is_refusal(error) { Outcome::Refused } else { Outcome::Failed };
         }
         match tokio::time::timeout_at(deadline.into(), self.read(target)).await {
             Ok(Some(event)) => {
@@ -151,6 +151,11 @@ impl Tainter {
         // The monitor is gone only when the process ends.
         let _ = self.events.send(event).await;
     }
+}
+
+/// Forbidden, no such subresource, or not valid in its eyes.
+fn is_refusal(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 403 | 404 | 422))
 }
 
 fn merge(patch: Value) -> Patch<Value> {

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 /// A gap between two looks that is longer than this was a pause of our own.
 pub const LONGEST_GAP: Duration = Duration::from_secs(2);
 /// Two signs of life that lie further apart than this have a hang between them.
-pub const LONGEST_SILENCE: Duration = Duration::from_secs(3);
+pub const LONGEST_SILENCE: Duration = Duration::from_millis(2_500);
+/// An answer that took longer was held up by a hang.
+pub const LONGEST_ANSWER: Duration = Duration::from_secs(1);
 
 /// How long we had been watching, with open eyes, when something happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,10 +73,16 @@ impl Sight {
         self.moment
     }
 
-    /// The API server answered what it was asked at `asked`, which was this moment: then it lived.
+    /// The API server answered just now what it was asked at `asked`, which was this moment: then it
+    /// lived. What came after ages nobody, if the answer took long.
     pub fn answered(&mut self, asked: Instant, moment: Moment) {
-        if asked > self.sign.0 {
-            self.live(asked, moment.min(self.moment));
+        if asked <= self.sign.0 {
+            return;
+        }
+        self.live(asked, moment.min(self.moment));
+        if self.looked.saturating_duration_since(asked) > LONGEST_ANSWER {
+            self.moment = self.known();
+            self.sign.0 = self.looked;
         }
     }
 
@@ -194,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_hang_ages_nobody() {
-        for (hang, counted) in [(2_999, 2_999), (3_000, 3_000), (3_001, 0), (60_000, 0)] {
+        for (hang, counted) in [(2_499, 2_499), (2_500, 2_500), (2_501, 0), (60_000, 0)] {
             let (mut sight, start) = open();
             let mut at = ms(0);
             while at + ms(1_000) < ms(hang) {
@@ -208,6 +216,18 @@ mod tests {
             sight.answered(start + ms(hang), asked);
             assert_eq!((sight.known(), sight.is_blind()), (Moment(ms(counted)), false), "{hang} ms");
             assert_eq!(sight.look(start + ms(hang + 10)), Moment(ms(counted + 10)), "{hang} ms");
+        }
+    }
+
+    #[test]
+    fn what_passes_during_an_answer_that_takes_long_ages_nobody() {
+        for (took, counted) in [(999, 999), (1_000, 1_000), (1_001, 0), (1_900, 0)] {
+            let (mut sight, start) = open();
+            let asked = sight.look(start + ms(1_000));
+            sight.look(start + ms(1_000 + took));
+            sight.answered(start + ms(1_000), asked);
+            assert_eq!(sight.known(), Moment(ms(1_000)), "{took} ms");
+            assert_eq!(sight.look(start + ms(1_010 + took)), Moment(ms(1_010 + counted)), "{took} ms");
         }
     }
 

@@ -60,6 +60,8 @@ pub enum Outcome {
     Stored,
     /// The object had changed since; nothing was stored.
     Conflict,
+    /// The API server does not take such a write, from us or at all; nothing was stored.
+    Refused,
     /// It was not sent, or nobody knows what became of it.
     Failed,
 }
@@ -162,6 +164,6 @@ pub enum Action {
     Write(Write),
     /// Tell people.
     Tell(Notice),
-    /// Ask the API server for a sign of life; the questions are numbered.
-    Ask(u64),
+    /// Ask the API server for a sign of life, by a read of this cluster; the questions are numbered.
+    Ask(u64, ClusterKey),
 }

@@ -215,12 +215,13 @@ impl Entry {
     /// A cluster that beats again keeps the taint that it bears, to the end: that is, until the
     /// condition says that its incident is over. It is given one only while the condition says that
     /// the incident is open, which is written after the taint: not for a loss that ended before, and
-    /// not where another replica has seen the return.
+    /// not where another replica has seen the return. Where the condition cannot be written, the
+    /// taint does not wait for it.
     pub(super) fn wanted(&self, taint_key: &str) -> Option<Fault> {
         let (open, fault) = (incident_is_open(&self.cluster), self.health.fault());
         match self.health.standing() {
             Verdict::Recovering => self.carried(taint_key).or_else(|| fault.filter(|_| open)),
-            Verdict::Ready | Verdict::Late => self.carried(taint_key).filter(|_| open),
+            Verdict::Ready | Verdict::Late => self.carried(taint_key).filter(|_| open && !self.condition.is_refused()),
             Verdict::Lost | Verdict::NotReady | Verdict::NeverReported | Verdict::Suspected => fault,
         }
     }

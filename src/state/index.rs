@@ -261,13 +261,18 @@ impl Index {
 
     /// Asks for a sign of life when there was none for a while, and when a verdict waits for one.
     fn ask(&mut self, now: Instant, moment: Moment, actions: &mut Vec<Action>) {
-        if self.inquiry.is_open(now) || !self.clusters_listed {
+        let Some(key) = self.clusters.keys().next() else {
+            // There is no silence to misread.
+            self.sight.hear();
+            return;
+        };
+        if self.inquiry.is_open(now) {
             return;
         }
         let (known, policy) = (self.sight.known(), &self.policy.health);
         if self.sight.quiet() >= QUIET || self.clusters.values().any(|entry| entry.health.turns(known, moment, policy))
         {
-            actions.push(Action::Ask(self.inquiry.ask(now, moment)));
+            actions.push(Action::Ask(self.inquiry.ask(now, moment), key.clone()));
         }
     }
 

@@ -23,11 +23,12 @@ pub(super) struct Pacer<W> {
     stored: Option<(W, Instant)>,
     retry_at: Option<Instant>,
     failures: u32,
+    refused: bool,
 }
 
 impl<W: PartialEq> Pacer<W> {
     pub(super) fn new() -> Self {
-        Self { in_flight: None, stored: None, retry_at: None, failures: 0 }
+        Self { in_flight: None, stored: None, retry_at: None, failures: 0, refused: false }
     }
 
     /// Whether a write may go now. One that was stored before and is missing again was undone by
@@ -52,6 +53,11 @@ impl<W: PartialEq> Pacer<W> {
         self.in_flight.is_some()
     }
 
+    /// The last write was refused, so that there is little hope for the next.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused
+    }
+
     pub(super) fn sent(&mut self, wanted: W) {
         self.in_flight = Some(wanted);
     }
@@ -59,13 +65,14 @@ impl<W: PartialEq> Pacer<W> {
     pub(super) fn ended(&mut self, outcome: Outcome, now: Instant) {
         let wanted = self.in_flight.take();
         self.retry_at = None;
+        self.refused = outcome == Outcome::Refused;
         match outcome {
             Outcome::Stored => {
                 self.failures = 0;
                 self.stored = wanted.map(|wanted| (wanted, now));
             }
             Outcome::Conflict => {}
-            Outcome::Failed => {
+            Outcome::Refused | Outcome::Failed => {
                 self.retry_at = Some(now + FIRST_RETRY * 2u32.pow(self.failures.min(MOST_DOUBLINGS)));
                 self.failures += 1;
             }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::control_plane::ControlPlane;
 use crate::scene::Scene;
 use crate::wait::{PATIENCE, eventually};
 
@@ -49,10 +50,19 @@ async fn invariant_blind_is_not_dead_when_the_api_server_is_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn invariant_blind_is_not_dead_when_the_api_server_hangs() {
+    through_a_hang(ControlPlane::hang_api_server, ControlPlane::wake_api_server).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invariant_blind_is_not_dead_when_etcd_hangs() {
+    through_a_hang(ControlPlane::hang_etcd, ControlPlane::wake_etcd).await;
+}
+
+async fn through_a_hang(hang: fn(&ControlPlane), wake: fn(&ControlPlane)) {
     let scene = one_dead_one_alive().await;
     let dead = scene.generation("dead").await;
 
-    scene.control_plane.hang_api_server();
+    hang(&scene.control_plane);
     eventually("it to notice", PATIENCE, async || {
         let fleet = scene.sheetanchor.fleet().await?;
         (fleet["blind"] == json!(true)).then_some(())
@@ -62,7 +72,7 @@ async fn invariant_blind_is_not_dead_when_the_api_server_hangs() {
     let (passed, _) = scene.sheetanchor.filter(&["alive", "dead"]).await;
     assert_eq!(passed, ["alive"], "{:?}", scene.sheetanchor.fleet().await);
 
-    scene.control_plane.wake_api_server();
+    wake(&scene.control_plane);
     eventually("it to see again", PATIENCE, async || {
         let fleet = scene.sheetanchor.fleet().await?;
         (fleet["blind"] == json!(false)).then_some(())

@@ -149,6 +149,16 @@ impl ControlPlane {
         self.api_server.as_ref().expect("running").resume();
     }
 
+    /// etcd stands still: the API server answers only what it can without it.
+    pub(crate) fn hang_etcd(&self) {
+        self.etcd.pause();
+    }
+
+    /// It goes on with what was sent to it meanwhile.
+    pub(crate) fn wake_etcd(&self) {
+        self.etcd.resume();
+    }
+
     /// Starts the API server again, on the same port, over the same etcd.
     pub(crate) async fn restart_api_server(&mut self) {
         self.stop_api_server();

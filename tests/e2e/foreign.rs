@@ -78,8 +78,11 @@ async fn invariant_foreign_untouched_and_who_undoes_our_taint_is_answered() {
     let clusternets = json!({"key": TAINT_KEY, "value": "ClusterStatusUnknown", "effect": "NoSchedule", "timeAdded": "2026-01-02T03:04:05Z"});
     patch(&scene, "eu-1", "", &json!({"spec": {"taints": [clusternets]}})).await;
     scene.until_verdict("eu-1", "Ready").await;
-    let (passed, rejected) = scene.sheetanchor.filter(&["eu-1", "eu-2"]).await;
-    assert_eq!(passed, ["eu-2"], "{rejected:?}");
+    eventually("their taint to be seen", PATIENCE, async || {
+        let (passed, rejected) = scene.sheetanchor.filter(&["eu-1", "eu-2"]).await;
+        if passed == ["eu-2"] { Ok(()) } else { Err(format!("{rejected:?}")) }
+    })
+    .await;
 
     scene.member("eu-1").stop().await;
     let ours = until_ours(&scene).await;

@@ -199,7 +199,7 @@ fn invariant_explained() {
                 Topic::Verdict(verdict) => Some(verdict),
                 _ => None,
             },
-            Action::Write(_) | Action::Ask(_) => None,
+            Action::Write(_) | Action::Ask(..) => None,
         }));
         world.lived
     });

@@ -54,6 +54,8 @@ pub(crate) struct Stage {
     pub(crate) answers: bool,
     /// Writes are answered with this, and change nothing, unless they are to be stored.
     pub(crate) answer: Outcome,
+    /// The API server takes no write to `/status` from us.
+    pub(crate) status_refused: bool,
     published: Option<Snapshot>,
     start: Instant,
     at: Duration,
@@ -72,6 +74,7 @@ impl Stage {
             tick: TICK,
             answers: true,
             answer: Outcome::Stored,
+            status_refused: false,
             published: None,
             start,
             at: Duration::ZERO,
@@ -130,8 +133,8 @@ impl Stage {
         for action in self.index.apply(event, self.now()) {
             match &action {
                 Action::Write(write) => writes.push(write.clone()),
-                Action::Ask(number) if self.answers => questions.push(*number),
-                Action::Ask(_) | Action::Tell(_) => {}
+                Action::Ask(number, _) if self.answers => questions.push(*number),
+                Action::Ask(..) | Action::Tell(_) => {}
             }
             self.log.push((self.at, action));
         }
@@ -139,8 +142,10 @@ impl Stage {
             self.tell(Event::Answered(number));
         }
         for write in writes {
-            if self.answer != Outcome::Stored {
-                self.tell(Event::Wrote(write.target(), self.answer));
+            let refused = self.status_refused && matches!(write, Write::Conditions { .. });
+            let answer = if refused { Outcome::Refused } else { self.answer };
+            if answer != Outcome::Stored {
+                self.tell(Event::Wrote(write.target(), answer));
                 continue;
             }
             let reply = self.api.write(&write);

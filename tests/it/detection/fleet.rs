@@ -58,7 +58,7 @@ fn among_ten_thousand_every_death_is_seen_within_100_ms() {
                 seen += 1;
             }
             Action::Tell(notice) => assert_ne!(notice.topic, Topic::BrakeOn, "{}", notice.text),
-            Action::Write(_) | Action::Ask(_) => {}
+            Action::Write(_) | Action::Ask(..) => {}
         }
     }
     let due = last.values().filter(|beat| **beat + s(PERIOD * 3) + ms(100) < stage.at()).count();

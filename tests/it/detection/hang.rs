@@ -1,7 +1,7 @@
 //! An API server that hangs breaks no watch: silence counts up to its last sign of life.
 
 use sheetanchor::domain::health::Verdict;
-use sheetanchor::state::action::Action;
+use sheetanchor::state::action::{Action, Event};
 
 use crate::stage::{Stage, ms, s};
 
@@ -13,7 +13,17 @@ fn lone() -> Stage {
 }
 
 fn questions(stage: &Stage) -> usize {
-    stage.log.iter().filter(|(_, action)| matches!(action, Action::Ask(_))).count()
+    stage.log.iter().filter(|(_, action)| matches!(action, Action::Ask(..))).count()
+}
+
+/// The API server goes on, and answers first what it was asked while it hung.
+fn wake(stage: &mut Stage) {
+    stage.answers = true;
+    let asked = stage.log.iter().rev().find_map(|(_, action)| match action {
+        Action::Ask(number, _) => Some(*number),
+        _ => None,
+    });
+    stage.tell(Event::Answered(asked.expect("asked")));
 }
 
 #[test]
@@ -24,8 +34,7 @@ fn no_verdict_without_an_answer_that_is_younger_than_the_limit() {
     stage.run(s(1));
     assert_eq!(stage.verdict("a"), Verdict::Late, "past its limit by 500 ms, and nobody answers");
     assert!(!stage.snapshot().blind, "a second is nothing");
-    stage.answers = true;
-    stage.run(s(2));
+    wake(&mut stage);
     assert_eq!(stage.verdict("a"), Verdict::Lost);
 }
 
@@ -49,6 +58,18 @@ fn a_hang_is_blind_time() {
 }
 
 #[test]
+fn hangs_in_a_row_do_not_add_up() {
+    let mut stage = lone();
+    for _ in 0..20 {
+        stage.answers = false;
+        stage.run(s(4) + ms(500));
+        wake(&mut stage);
+        stage.run(ms(100));
+    }
+    assert_eq!(stage.verdict("a"), Verdict::Ready, "90 s are hidden, and 2 s are not");
+}
+
+#[test]
 fn a_pause_of_ours_is_no_hang_of_the_api_server() {
     let mut stage = lone();
     stage.run(s(20) + ms(600));
@@ -58,6 +79,13 @@ fn a_pause_of_ours_is_no_hang_of_the_api_server() {
     assert_eq!(stage.verdict("a"), Verdict::Late, "30 s of age");
     stage.run(ms(1));
     assert_eq!(stage.verdict("a"), Verdict::Lost, "30.001 s of age");
+}
+
+#[test]
+fn an_empty_fleet_asks_nothing_and_is_not_blind() {
+    let mut stage = Stage::with(&[]);
+    stage.run(s(10));
+    assert_eq!((questions(&stage), stage.snapshot().blind), (0, false));
 }
 
 #[test]

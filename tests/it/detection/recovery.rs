@@ -252,6 +252,23 @@ fn a_new_leader_does_not_put_back_what_the_old_one_took_off() {
     assert_eq!(stage.taint_writes("a").len(), writes);
 }
 
+#[test]
+fn a_taint_goes_although_the_condition_can_no_longer_be_written() {
+    let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
+    stage.beats(&["b"], s(10), 4);
+    assert_eq!(stage.alive("a").map(|alive| alive.0).as_deref(), Some("Unknown"));
+    stage.status_refused = true;
+    stage.beats(&["a", "b"], s(10), 3);
+    stage.run(s(1));
+    assert_eq!((stage.verdict("a"), stage.taint("a"), stage.mirror("a")), (Verdict::Ready, None, None));
+    // Nothing but the condition is left to be made good.
+    stage.status_refused = false;
+    stage.beats(&["a", "b"], s(10), 4);
+    stage.run(s(1));
+    assert_eq!(stage.alive("a"), Some(("True".into(), "Ready".into())));
+    assert_eq!(stage.taint_writes("a").len(), 2);
+}
+
 /// A fleet of two, led, whose cluster `a` bore our taint before.
 fn tainted_before_the_start() -> Stage {
     let mut stage = Stage::with(&[("a", 10), ("b", 10)]);

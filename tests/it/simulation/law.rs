@@ -126,7 +126,7 @@ impl Law {
     pub(crate) fn acts(&mut self, replica: &Replica, action: &Action) {
         match action {
             Action::Tell(notice) => self.tells(replica, notice),
-            Action::Ask(_) => {}
+            Action::Ask(..) => {}
             Action::Write(write) => {
                 assert!(replica.leading, "one_writer: a replica that does not lead writes {write:?}");
                 assert!(!replica.blind, "blind_is_not_dead: written while blind: {write:?}");

@@ -323,7 +323,7 @@ impl World {
             self.law.acts(&self.replicas[replica], &action);
             match &action {
                 Action::Write(write) => self.submit(replica, write.clone()),
-                Action::Ask(number) => self.ask(replica, *number),
+                Action::Ask(number, _) => self.ask(replica, *number),
                 Action::Tell(_) => {}
             }
             self.log.push((self.now, replica, action));
