@@ -46,7 +46,7 @@ check: $(cargo_deny) ## format, lints, documentation, licences and sources of th
 	else echo "check: the advisory database cannot be reached, so known vulnerabilities were not looked up"; fi
 
 .PHONY: control-plane
-control-plane: $(control_plane) ## build etcd, kube-apiserver, kube-scheduler, kube-controller-manager for the tests
+control-plane: $(control_plane) ## build etcd, kube-apiserver, kube-scheduler, kube-controller-manager, kubectl for the tests
 
 # A checkout gives the sources new timestamps, and the build takes minutes: a binary whose
 # recorded sum still fits its sources is only touched.
