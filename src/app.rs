@@ -126,7 +126,7 @@ async fn prepare(args: ServeArgs) -> anyhow::Result<Parts> {
     let (namespace, name) = (&args.leader_elect_resource_namespace, &args.leader_elect_resource_name);
     let identity = identity();
     let leader = LeaderConfig::new(timing, namespace, name, identity.clone())?;
-    let tls = tls::server_config(&args.tls_cert_file, &args.tls_private_key_file)?;
+    let tls = tls::server_config(&args.tls_cert_file, &args.tls_private_key_file, clock::wall())?;
     let hub = hub(&args).await?;
     let listeners = Listeners {
         secure: listen("--bind-address, --secure-port", (args.bind_address, args.secure_port).into()).await?,
