@@ -35,6 +35,10 @@ test-quick: ## every test that needs neither the control plane nor Go
 bench-detection: control-plane ## how late a loss is detected, on the real API server (minutes)
 	$(CARGO) bench --locked --bench detection
 
+.PHONY: certs
+certs: ## make a CA, a serving certificate and kube-scheduler's client certificate in certs/out
+	@certs/gen.sh
+
 .PHONY: check
 check: $(cargo_deny) ## format, lints, documentation, licences and sources of the dependencies
 	$(CARGO) fmt --check

@@ -256,9 +256,9 @@ fn spawn_etcd(dir: &Path, port: u16) -> Process {
     Process::spawn("etcd", command, dir, ends)
 }
 
-/// How to run one of the programs of Kubernetes: ours, or for the two that envtest ships, those of
+/// How to run one of the programs of Kubernetes: ours, or for those that envtest ships, those of
 /// `KUBEBUILDER_ASSETS`.
-fn program(name: &str) -> (Command, EndsWithStdin) {
+pub(crate) fn program(name: &str) -> (Command, EndsWithStdin) {
     if let Some(assets) = env::var_os("KUBEBUILDER_ASSETS") {
         let binary = Path::new(&assets).join(name);
         if binary.exists() {

@@ -12,6 +12,7 @@
 mod control_plane;
 mod fleet;
 mod guarded;
+mod kubectl;
 mod nodes;
 mod pki;
 mod process;
@@ -25,6 +26,7 @@ mod wait;
 mod bad_input;
 mod bindings;
 mod blindness;
+mod certificates;
 mod control_plane_smoke;
 mod emptying;
 mod foreign;

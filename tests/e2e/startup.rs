@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -145,7 +145,7 @@ async fn a_start_that_cannot_succeed_is_one_line_and_an_exit_code() {
         ),
         ("no level", vec!["--log-level=loud=quiet"], paths, 2, vec!["--log-level", "loud=quiet", "debug"]),
     ] {
-        let output = run(&args, paths);
+        let output = serve(&args, paths).output().unwrap();
         let log = String::from_utf8(output.stderr).unwrap();
         let told: Vec<&str> = log.lines().filter(|line| !line.contains(" INFO ")).collect();
         let told = told.join("\n");
@@ -158,15 +158,16 @@ async fn a_start_that_cannot_succeed_is_one_line_and_an_exit_code() {
 }
 
 /// What a start needs, without a hub.
-struct StartFiles {
+pub(crate) struct StartFiles {
     cert: String,
     key: String,
     other_key: String,
-    kubeconfig: String,
+    /// Names a hub that nobody answers for.
+    pub(crate) kubeconfig: String,
 }
 
 impl StartFiles {
-    fn new(dir: &Path) -> Self {
+    pub(crate) fn new(dir: &Path) -> Self {
         let pki = Pki::new(dir.join("pki"));
         let (leaf, other) = (pki.server(&["localhost"]), pki.server(&["localhost"]));
         let kubeconfig = dir.join("kubeconfig");
@@ -187,8 +188,8 @@ impl StartFiles {
     }
 }
 
-/// Runs `serve` to its end; a free port for whatever is not named.
-fn run(args: &[&str], [cert, key, kubeconfig]: [&str; 3]) -> Output {
+/// How to run `serve`; a free port for whatever is not named.
+pub(crate) fn serve(args: &[&str], [cert, key, kubeconfig]: [&str; 3]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sheetanchor"));
     command.args(["serve", "--bind-address=127.0.0.1"]);
     for (flag, free) in [("--secure-port", "0"), ("--admin-bind-address", "127.0.0.1:0")] {
@@ -197,7 +198,8 @@ fn run(args: &[&str], [cert, key, kubeconfig]: [&str; 3]) -> Output {
         }
     }
     command.args(["--tls-cert-file", cert, "--tls-private-key-file", key, "--kubeconfig", kubeconfig]);
-    command.args(args).output().unwrap()
+    command.args(args);
+    command
 }
 
 #[tokio::test(flavor = "multi_thread")]
