@@ -171,14 +171,14 @@ impl ControlPlane {
         self.scheduler = Some(Process::spawn("kube-scheduler", command, self.dir(), ends));
     }
 
-    /// Starts kube-controller-manager with the controllers that make pods.
+    /// Starts kube-controller-manager with the controllers that make pods, and that of their quotas.
     pub(crate) fn start_controller_manager(&mut self) {
         let kubeconfig = self.kubeconfig("system:kube-controller-manager", None);
         let (mut command, ends) = program("kube-controller-manager");
         command.args([
             "--kubeconfig",
             text(&kubeconfig),
-            "--controllers=deployment,replicaset,statefulset,job",
+            "--controllers=deployment,replicaset,statefulset,job,resourcequota",
             "--use-service-account-credentials=true",
             "--kube-api-qps=1000",
             "--kube-api-burst=1000",

@@ -1,6 +1,7 @@
 //! The binary under test, as a process, and what makes Kubernetes call it.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::control_plane::{ControlPlane, free_port, get};
 use crate::fleet::ensure_namespace;
+use crate::kubectl::repository;
 use crate::pki::{Leaf, Pki, text};
 use crate::process::{EndsWithStdin, Process};
 use crate::wait::{PATIENCE, eventually};
@@ -243,32 +245,17 @@ pub(crate) fn extender_config(control_plane: &ControlPlane, sheetanchor: &Sheeta
         .scheduler_config(&format!("percentageOfNodesToScore: 100\npodInitialBackoffSeconds: 1\nextenders: {extender}"))
 }
 
-/// Makes the API server ask `sheetanchor` about every binding.
+/// Makes the API server ask `sheetanchor` about whatever the shipped configuration asks about, at its
+/// own address: there is no Service here.
 pub(crate) async fn register_webhook(client: &Client, sheetanchor: &Sheetanchor) {
-    let url = format!("{}/mutate", sheetanchor.url());
+    let manifest = fs::read_to_string(repository("manifests/base/webhook.yaml")).unwrap();
+    let mut configuration: Value = serde_saphyr::from_str(&manifest).unwrap();
     let ca = k8s_openapi::ByteString(sheetanchor.ca_pem.clone().into_bytes());
-    let core = json!({
-        "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"],
-        "resources": ["pods/binding", "bindings"],
-    });
-    let subscriptions = json!({
-        "apiGroups": ["apps.clusternet.io"], "apiVersions": ["v1alpha1"], "operations": ["UPDATE"],
-        "resources": ["subscriptions/status"],
-    });
-    let configuration: MutatingWebhookConfiguration = serde_json::from_value(json!({
-        "metadata": {"name": "sheetanchor"},
-        "webhooks": [{
-            "name": "bindings.sheetanchor.dev",
-            "clientConfig": {"url": url, "caBundle": ca},
-            "rules": [core, subscriptions],
-            "failurePolicy": "Ignore",
-            "matchPolicy": "Equivalent",
-            "sideEffects": "None",
-            "timeoutSeconds": 2,
-            "admissionReviewVersions": ["v1"],
-        }],
-    }))
-    .unwrap();
+    for webhook in configuration["webhooks"].as_array_mut().unwrap() {
+        let path = webhook["clientConfig"]["service"]["path"].as_str().unwrap();
+        webhook["clientConfig"] = json!({"url": format!("{}{path}", sheetanchor.url()), "caBundle": ca});
+    }
+    let configuration: MutatingWebhookConfiguration = serde_json::from_value(configuration).unwrap();
     let api: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
     api.create(&PostParams::default(), &configuration).await.unwrap();
 }

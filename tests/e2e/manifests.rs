@@ -1,0 +1,204 @@
+//! `manifests/`: the real kubectl renders them, the real API server accepts them, and the pods that
+//! they describe are admitted and land where they should.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::ListParams;
+use serde_json::{Value, json};
+
+use crate::control_plane::{ControlPlane, Options, get};
+use crate::fleet::ensure_namespace;
+use crate::kubectl::{kubectl, render, repository};
+use crate::nodes::add_virtual_node;
+use crate::pki::text;
+use crate::sheetanchor::NAMESPACE;
+use crate::wait::{PATIENCE, eventually};
+
+/// The base, and every directory of overlays.
+fn installations() -> Vec<String> {
+    let overlays = fs::read_dir(repository("manifests/overlays")).unwrap();
+    let mut all: Vec<String> = overlays.map(|entry| text(&entry.unwrap().path()).to_owned()).collect();
+    all.push(repository("manifests/base"));
+    all.sort();
+    assert!(all.len() >= 4, "{all:?}");
+    all
+}
+
+/// An API server with the range of addresses that the manifests assume.
+async fn hub(api_server_args: &[&str]) -> ControlPlane {
+    let mut args = vec!["--service-cluster-ip-range=10.96.0.0/16".to_owned()];
+    args.extend(api_server_args.iter().map(|arg| (*arg).to_owned()));
+    ControlPlane::start(Options { api_server_args: args, ..Options::default() }).await
+}
+
+/// `kind/name` of each object, as kubectl prints them.
+fn names(objects: &[Value]) -> BTreeSet<String> {
+    let name = |object: &Value| {
+        let (kind, api) = (object["kind"].as_str().unwrap(), object["apiVersion"].as_str().unwrap());
+        let group = api.split_once('/').map_or(String::new(), |(group, _)| format!(".{group}"));
+        format!("{}{group}/{}", kind.to_lowercase(), object["metadata"]["name"].as_str().unwrap())
+    };
+    objects.iter().map(name).collect()
+}
+
+/// The objects that kubectl says it has dealt with, each in these words.
+fn done<'a>(printed: &'a str, words: &str) -> BTreeSet<String> {
+    let lines = printed.lines().map(|line: &'a str| line.strip_suffix(words).unwrap_or_else(|| panic!("{printed}")));
+    lines.map(|line| line.trim_end().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_server_accepts_every_object_of_every_overlay() {
+    let control_plane = hub(&[]).await;
+    let stand_in = repository("tests/data/cert-manager-stand-in.yaml");
+    kubectl(&control_plane, &["apply", "-f", &stand_in]);
+    let client = control_plane.client();
+    for plural in ["issuers", "certificates"] {
+        let path = format!("/apis/cert-manager.io/v1/{plural}");
+        eventually(&path, PATIENCE, async || get(&client, &path).await).await;
+    }
+    let objects: Vec<Value> = installations().iter().flat_map(|directory| render(directory)).collect();
+    // A dry run creates no namespace that the next object could be in.
+    let (namespaces, others): (Vec<Value>, _) = objects.into_iter().partition(|object| object["kind"] == "Namespace");
+    for object in namespaces {
+        try_create(&control_plane, object);
+    }
+    ensure_namespace(&client, NAMESPACE).await;
+    for object in others {
+        try_create(&control_plane, object);
+    }
+}
+
+/// Creates an object, but for its being stored.
+fn try_create(control_plane: &ControlPlane, object: Value) {
+    let file = control_plane.dir().join("object.json");
+    fs::write(&file, object.to_string()).unwrap();
+    let dry = kubectl(control_plane, &["create", "--dry-run=server", "--validate=strict", "-f", text(&file)]);
+    assert_eq!(done(&dry, "created (server dry run)"), names(&[object]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_apply_installs_each_overlay_and_finds_nothing_to_change_the_second_time() {
+    for directory in installations() {
+        let control_plane = hub(&[]).await;
+        let stand_in = repository("tests/data/cert-manager-stand-in.yaml");
+        kubectl(&control_plane, &["apply", "-f", &stand_in]);
+        kubectl(&control_plane, &["wait", "--for=condition=Established", "--timeout=60s", "-f", &stand_in]);
+        let names = names(&render(&directory));
+        let printed = kubectl(&control_plane, &["apply", "-k", &directory]);
+        assert_eq!(done(&printed, "created"), names, "{directory}");
+        let before = versions(&control_plane, &directory);
+        assert_eq!(before.len(), names.len());
+        kubectl(&control_plane, &["apply", "-k", &directory]);
+        assert_eq!(versions(&control_plane, &directory), before, "{directory}");
+    }
+}
+
+/// The version of each object of an installation. (kubectl calls some "configured" which it did not change.)
+fn versions(control_plane: &ControlPlane, directory: &str) -> Vec<String> {
+    let template = "jsonpath={range .items[*]}{.kind} {.metadata.name} {.metadata.resourceVersion}{\"\\n\"}{end}";
+    let printed = kubectl(control_plane, &["get", "-k", directory, "-o", template]);
+    printed.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn each_component_changes_what_it_says_and_all_go_together() {
+    let dir = tempfile::tempdir().unwrap();
+    symlink(repository("manifests"), dir.path().join("manifests")).unwrap();
+    fs::create_dir(dir.path().join("hub")).unwrap();
+    let components = ["beside-clusternet", "cert-manager", "without-subscription-guard"];
+    let all = components.map(|name| format!("../manifests/components/{name}")).join(", ");
+    let kustomization = format!("resources: [../manifests/base]\ncomponents: [{all}]\n");
+    fs::write(dir.path().join("hub/kustomization.yaml"), kustomization).unwrap();
+
+    let base = render(&repository("manifests/base"));
+    let overlay = |name: &str| render(&repository(&format!("manifests/overlays/{name}")));
+    let together = render(text(&dir.path().join("hub")));
+    let guarded = ["bindings.sheetanchor.dev", "subscriptions.sheetanchor.dev"];
+    let ca = &json!("sheetanchor-system/sheetanchor-tls");
+    let base_args = args(&base).len();
+    for (objects, flags, webhooks, policies, certificates) in [
+        (&base, vec![], &guarded[..], 2, None),
+        (&overlay("beside-clusternet"), vec!["--taint-key=sheetanchor.dev/unhealthy"], &guarded, 2, None),
+        (&overlay("cert-manager"), vec![], &guarded, 2, Some(ca)),
+        (&overlay("without-subscription-guard"), vec!["--subscription-guard=off"], &guarded[..1], 0, None),
+        (
+            &together,
+            vec!["--taint-key=sheetanchor.dev/unhealthy", "--subscription-guard=off"],
+            &guarded[..1],
+            0,
+            Some(ca),
+        ),
+    ] {
+        let find = |kind: &str| objects.iter().find(|object| object["kind"] == kind).unwrap();
+        let args = args(objects);
+        let (_, added) = args.split_at(base_args);
+        assert_eq!(added, flags);
+        let command_line = ["sheetanchor".to_owned()].into_iter().chain(args).map(OsString::from);
+        assert!(sheetanchor::config::parse(command_line).is_ok());
+
+        let configuration = find("MutatingWebhookConfiguration");
+        let names: Vec<&Value> =
+            configuration["webhooks"].as_array().unwrap().iter().map(|hook| &hook["name"]).collect();
+        assert_eq!(names, webhooks);
+        assert_eq!(configuration["metadata"]["annotations"].get("cert-manager.io/inject-ca-from"), certificates);
+        let of_policy = |object: &&Value| object["kind"].as_str().unwrap().starts_with("ValidatingAdmissionPolicy");
+        assert_eq!(objects.iter().filter(of_policy).count(), policies);
+        assert_eq!(objects.iter().any(|object| object["kind"] == "Certificate"), certificates.is_some());
+    }
+}
+
+/// What the program is started with.
+fn args(objects: &[Value]) -> Vec<String> {
+    let deployment = objects.iter().find(|object| object["kind"] == "Deployment").unwrap();
+    serde_json::from_value(deployment["spec"]["template"]["spec"]["containers"][0]["args"].clone()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_pods_are_admitted_as_restricted_and_critical_and_land_on_the_hubs_own_nodes() {
+    // As some providers do: critical pods only where a quota covers them.
+    let dir = tempfile::tempdir().unwrap();
+    let admission = dir.path().join("admission.yaml");
+    let limited = "\
+        apiVersion: apiserver.config.k8s.io/v1\n\
+        kind: AdmissionConfiguration\n\
+        plugins:\n\
+        - name: ResourceQuota\n  \
+          configuration:\n    \
+            apiVersion: apiserver.config.k8s.io/v1\n    \
+            kind: ResourceQuotaConfiguration\n    \
+            limitedResources:\n    \
+            - resource: pods\n      \
+              matchScopes:\n      \
+              - {scopeName: PriorityClass, operator: In, values: [system-node-critical, system-cluster-critical]}\n";
+    fs::write(&admission, limited).unwrap();
+    let mut control_plane = hub(&["--admission-control-config-file", text(&admission)]).await;
+    let client = control_plane.client();
+    add_virtual_node(&client, "eu-1", &[("sheetanchor.dev/cluster", "fleet.eu-1")]).await;
+    add_virtual_node(&client, "eu-2", &[("clusters.clusternet.io/cluster-id", "some-id")]).await;
+    add_virtual_node(&client, "eu-3", &[("liqo.io/remote-cluster-id", "some-id")]).await;
+    add_virtual_node(&client, "eu-4", &[("type", "virtual-kubelet")]).await;
+    for (node, zone) in [("hub-1", "a"), ("hub-2", "b")] {
+        let labels = [("kubernetes.io/os", "linux"), ("topology.kubernetes.io/zone", zone)];
+        add_virtual_node(&client, node, &labels).await;
+    }
+    kubectl(&control_plane, &["apply", "-k", &repository("manifests/base")]);
+    control_plane.start_controller_manager();
+    control_plane.start_scheduler(&control_plane.scheduler_config(""));
+
+    let api: Api<Pod> = Api::namespaced(client, NAMESPACE);
+    let pods = eventually("two pods on nodes", PATIENCE, async || {
+        let pods = api.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
+        let bound = pods.iter().filter(|pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()));
+        if bound.count() == 2 { Ok(pods) } else { Err(format!("{} pods", pods.len())) }
+    })
+    .await;
+    let nodes: BTreeSet<String> = pods.iter().map(|pod| pod.spec.clone().unwrap().node_name.unwrap()).collect();
+    assert_eq!(nodes, ["hub-1", "hub-2"].map(str::to_owned).into());
+    assert!(pods.iter().all(|pod| pod.spec.as_ref().unwrap().priority == Some(2_000_000_000)));
+}
