@@ -11,7 +11,7 @@ use std::time::Duration;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::pki::{Leaf, Pki, text};
@@ -112,6 +112,13 @@ impl ControlPlane {
     /// `system:serviceaccount:<namespace>:<name>`.
     pub(crate) fn kubeconfig(&self, user: &str, group: Option<&str>) -> PathBuf {
         write_kubeconfig(&self.pki, self.port, user, group)
+    }
+
+    /// Writes a kubeconfig for whoever has this token.
+    pub(crate) fn kubeconfig_with_token(&self, token: &str) -> PathBuf {
+        let path = self.dir().join("token.kubeconfig");
+        fs::write(&path, kubeconfig(&self.pki, self.port, &json!({"token": token}))).unwrap();
+        path
     }
 
     /// The authority that every certificate of this control plane comes from.
@@ -278,20 +285,24 @@ pub(crate) fn program(name: &str) -> (Command, EndsWithStdin) {
 fn write_kubeconfig(pki: &Pki, port: u16, user: &str, group: Option<&str>) -> PathBuf {
     let Leaf { cert, key } = pki.client(user, group);
     let path = cert.with_extension("kubeconfig");
-    // JSON is YAML, for every reader of a kubeconfig.
+    fs::write(&path, kubeconfig(pki, port, &json!({"client-certificate": cert, "client-key": key}))).unwrap();
+    path
+}
+
+/// `user`: what shows who one is. JSON is YAML, for every reader of a kubeconfig.
+fn kubeconfig(pki: &Pki, port: u16, user: &Value) -> String {
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "test",
-        "contexts": [{"name": "test", "context": {"cluster": "test", "user": user}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
         "clusters": [{"name": "test", "cluster": {
             "server": format!("https://127.0.0.1:{port}"),
             "certificate-authority": pki.ca_file(),
         }}],
-        "users": [{"name": user, "user": {"client-certificate": cert, "client-key": key}}],
+        "users": [{"name": "test", "user": user}],
     });
-    fs::write(&path, config.to_string()).unwrap();
-    path
+    config.to_string()
 }
 
 async fn client_from(kubeconfig: &Path) -> Client {

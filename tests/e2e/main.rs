@@ -35,6 +35,7 @@ mod manifests;
 mod odd_writes;
 mod placements;
 mod replicas;
+mod rights;
 mod scheduling;
 mod spares;
 mod stamps;

@@ -34,6 +34,8 @@ pub(crate) struct SheetanchorOptions {
     pub(crate) user: String,
     /// That user's group.
     pub(crate) group: Option<String>,
+    /// A kubeconfig to use instead of one for that user.
+    pub(crate) kubeconfig: Option<PathBuf>,
     /// `--leader-elect-lease-duration`.
     pub(crate) lease_duration: Duration,
     /// `--leader-elect-renew-deadline`.
@@ -50,6 +52,7 @@ impl Default for SheetanchorOptions {
             name: "sheetanchor".to_owned(),
             user: "sheetanchor".to_owned(),
             group: Some("system:masters".to_owned()),
+            kubeconfig: None,
             lease_duration: Duration::from_secs(4),
             renew_deadline: Duration::from_secs(3),
             retry_period: Duration::from_secs(1),
@@ -89,7 +92,8 @@ impl Sheetanchor {
         let pki = control_plane.pki();
         let (port, admin_port) = (free_port(), free_port());
         let serving_cert = pki.server(&["127.0.0.1", "localhost"]);
-        let kubeconfig = control_plane.kubeconfig(&options.user, options.group.as_deref());
+        let for_user = || control_plane.kubeconfig(&options.user, options.group.as_deref());
+        let kubeconfig = options.kubeconfig.clone().unwrap_or_else(for_user);
         let dir = control_plane.dir().to_owned();
         let command = command(&options, text(&kubeconfig), &serving_cert, port, admin_port);
         Self {
