@@ -16,7 +16,8 @@ use crate::fleet::ensure_namespace;
 use crate::kubectl::{kubectl, render, repository};
 use crate::nodes::add_virtual_node;
 use crate::pki::text;
-use crate::sheetanchor::NAMESPACE;
+use crate::scene::Scene;
+use crate::sheetanchor::{NAMESPACE, shipped_config};
 use crate::wait::{PATIENCE, eventually};
 
 /// The base, and every directory of overlays.
@@ -201,4 +202,20 @@ async fn its_pods_are_admitted_as_restricted_and_critical_and_land_on_the_hubs_o
     let nodes: BTreeSet<String> = pods.iter().map(|pod| pod.spec.clone().unwrap().node_name.unwrap()).collect();
     assert_eq!(nodes, ["hub-1", "hub-2"].map(str::to_owned).into());
     assert!(pods.iter().all(|pod| pod.spec.as_ref().unwrap().priority == Some(2_000_000_000)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kube_scheduler_loads_the_shipped_configuration_and_asks() {
+    let mut scene = Scene::start(&["eu-1", "eu-2", "spare-1"], &[]).await;
+    let calls = async |verb: &str| {
+        scene.sheetanchor.metric(&format!(r#"extender_calls_total{{verb="{verb}",outcome="Answered"}}"#)).await
+    };
+    assert_eq!((calls("filter").await, calls("prioritize").await), (0.0, 0.0));
+    scene.control_plane.start_scheduler(&shipped_config(&scene.control_plane, &scene.sheetanchor));
+    scene.control_plane.start_controller_manager();
+
+    // Other plugins would spread them: the weight makes the spare win.
+    scene.create_deployment("web", 3, json!({})).await;
+    assert_eq!(scene.bound("web", 3).await, ["spare-1"; 3]);
+    assert_eq!((calls("filter").await, calls("prioritize").await), (3.0, 3.0));
 }

@@ -91,7 +91,7 @@ impl Sheetanchor {
     pub(crate) fn spawn(control_plane: &ControlPlane, options: SheetanchorOptions) -> Self {
         let pki = control_plane.pki();
         let (port, admin_port) = (free_port(), free_port());
-        let serving_cert = pki.server(&["127.0.0.1", "localhost"]);
+        let serving_cert = pki.server(&["127.0.0.1", "localhost", "sheetanchor.sheetanchor-system.svc"]);
         let for_user = || control_plane.kubeconfig(&options.user, options.group.as_deref());
         let kubeconfig = options.kubeconfig.clone().unwrap_or_else(for_user);
         let dir = control_plane.dir().to_owned();
@@ -231,22 +231,30 @@ fn client(url: &str, pki: Option<&Pki>) -> Client {
     Client::try_from(config).unwrap()
 }
 
-/// A scheduler configuration with `sheetanchor` as its only extender. (One second of backoff, so
-/// that a pod refused once is soon looked at again.)
+/// The shipped configuration of kube-scheduler, with the addresses and paths of this test.
+pub(crate) fn shipped_config(control_plane: &ControlPlane, sheetanchor: &Sheetanchor) -> String {
+    let mut config = fs::read_to_string(repository("manifests/scheduler-config/kube-scheduler.yaml")).unwrap();
+    let kubeconfig = control_plane.kubeconfig("system:kube-scheduler", None);
+    let client = control_plane.pki().client("system:kube-scheduler", None);
+    for (shipped, here) in [
+        ("https://10.96.0.94:443", sheetanchor.url().as_str()),
+        ("/etc/kubernetes/scheduler.conf", text(&kubeconfig)),
+        ("/etc/kubernetes/sheetanchor/ca.crt", text(&sheetanchor.ca_file)),
+        ("/etc/kubernetes/sheetanchor/scheduler.crt", text(&client.cert)),
+        ("/etc/kubernetes/sheetanchor/scheduler.key", text(&client.key)),
+    ] {
+        assert_eq!(config.matches(shipped).count(), 1, "{shipped} in {config}");
+        config = config.replace(shipped, here);
+    }
+    config
+}
+
+/// As [`shipped_config`], for a scheduler that may be killed and started again at once. (One second of
+/// backoff, so that a pod refused once is soon looked at again.)
 pub(crate) fn extender_config(control_plane: &ControlPlane, sheetanchor: &Sheetanchor) -> String {
-    let extender = json!([{
-        "urlPrefix": sheetanchor.url(),
-        "filterVerb": "filter",
-        "prioritizeVerb": "prioritize",
-        "weight": 100,
-        "enableHTTPS": true,
-        "tlsConfig": {"caFile": sheetanchor.ca_file},
-        "httpTimeout": "2s",
-        "nodeCacheCapable": true,
-        "ignorable": true,
-    }]);
-    control_plane
-        .scheduler_config(&format!("percentageOfNodesToScore: 100\npodInitialBackoffSeconds: 1\nextenders: {extender}"))
+    let config = shipped_config(control_plane, sheetanchor);
+    assert!(config.contains("leaderElect: true"), "{config}");
+    config.replace("leaderElect: true", "leaderElect: false") + "podInitialBackoffSeconds: 1\n"
 }
 
 /// Makes the API server ask `sheetanchor` about whatever the shipped configuration asks about, at its
