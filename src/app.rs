@@ -1,5 +1,6 @@
 //! The wiring of `serve`: what talks to what, and in which order it starts and stops.
 
+use std::error::Error;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -99,6 +100,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let (version, gates) = (env!("CARGO_PKG_VERSION"), args.feature_gates.settings());
     tracing::info!(version, gates, "starting");
     let parts = prepare(args).await?;
+    tracing::info!(url = %parts.hub.cluster_url, "the hub");
     let readiness = parts.readiness.clone();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut tasks = Tasks { stop: CancellationToken::new(), set: JoinSet::new() };
@@ -159,10 +161,14 @@ async fn prepare(args: ServeArgs) -> anyhow::Result<Parts> {
 
 async fn hub(args: &ServeArgs) -> anyhow::Result<Config> {
     let Some(path) = &args.kubeconfig else {
-        return Config::infer().await.context(
-            "cannot find the hub: this is no Pod with a service account, and there is no kubeconfig \
-             in KUBECONFIG or ~/.kube/config; name one with --kubeconfig",
-        );
+        return Config::infer().await.map_err(|error| {
+            // It names both tries; the kubeconfig is the one that a person can mend.
+            let tried = error.source().map(ToString::to_string).unwrap_or_default();
+            anyhow::anyhow!(
+                "cannot find the hub: this is no Pod with a service account, and no kubeconfig in KUBECONFIG or \
+                 ~/.kube/config can be used ({tried}); name one with --kubeconfig"
+            )
+        });
     };
     let named = || format!("cannot use --kubeconfig \"{}\"", path.display());
     let kubeconfig = Kubeconfig::read_from(path).with_context(named)?;
@@ -170,7 +176,8 @@ async fn hub(args: &ServeArgs) -> anyhow::Result<Config> {
 }
 
 async fn listen(flags: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (see {flags})"))
+    let refused = || format!("cannot listen on {address} (choose another with {flags})");
+    TcpListener::bind(address).await.with_context(refused)
 }
 
 fn start(parts: Parts, tasks: &mut Tasks) -> anyhow::Result<()> {
@@ -178,7 +185,7 @@ fn start(parts: Parts, tasks: &mut Tasks) -> anyhow::Result<()> {
     // true, and a list that waits in silence, perhaps for minutes, leaves us blind as long.
     let mut no_retry = parts.hub.clone();
     no_retry.default_retry = false;
-    let client = || Client::try_from(no_retry.clone()).context("cannot set up the hub's client");
+    let client = || Client::try_from(no_retry.clone()).context("cannot log in to the hub as the kubeconfig says");
     let (watching, writing) = (client()?, client()?);
     let candidate = Candidate::new(parts.leader.client(parts.hub.clone())?, parts.leader.clone());
     let leadership = if parts.args.leader_elect { candidate.leadership() } else { Leadership::always() };

@@ -17,7 +17,7 @@ use x509_parser::parse_x509_certificate;
 use crate::kubectl::{render, repository};
 use crate::pki::text;
 use crate::process::{EndsWithStdin, Process};
-use crate::startup::{StartFiles, serve};
+use crate::start_errors::{StartFiles, serve};
 use crate::wait::{PATIENCE, eventually};
 
 /// Runs gen.sh by the name of its interpreter, as `PATH` need not know it.

@@ -39,6 +39,7 @@ mod rights;
 mod scheduling;
 mod spares;
 mod stamps;
+mod start_errors;
 mod startup;
 mod verdicts;
 mod webhook_scope;
