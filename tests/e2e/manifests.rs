@@ -6,11 +6,12 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
-use kube::api::ListParams;
+use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
+use crate::certificates::gen_sh;
 use crate::control_plane::{ControlPlane, Options, get};
 use crate::fleet::ensure_namespace;
 use crate::kubectl::{kubectl, render, repository};
@@ -100,6 +101,30 @@ async fn kubectl_apply_installs_each_overlay_and_finds_nothing_to_change_the_sec
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_readmes_kustomization_installs_with_certificates_of_ones_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let certs = dir.path().join("certs/out");
+    assert!(gen_sh(&["--out", text(&certs)]).status.success());
+    symlink(repository("manifests"), dir.path().join("manifests")).unwrap();
+    let hub = dir.path().join("hub");
+    fs::create_dir(&hub).unwrap();
+    let readme = fs::read_to_string(repository("README.md")).unwrap();
+    let (_, rest) = readme.split_once("# hub/kustomization.yaml\n").unwrap();
+    fs::write(hub.join("kustomization.yaml"), rest.split_once("```").unwrap().0).unwrap();
+
+    let control_plane = self::hub(&[]).await;
+    kubectl(&control_plane, &["apply", "-k", text(&hub)]);
+    let get = |what: &[&str]| kubectl(&control_plane, &[&["-n", NAMESPACE, "get", "-o"], what].concat());
+    let image = "jsonpath={.spec.template.spec.containers[0].image}";
+    assert_eq!(get(&[image, "deployment", "sheetanchor"]), "registry.example/sheetanchor:0.1.0");
+    let secret = get(&["jsonpath={.spec.template.spec.volumes[0].secret.secretName}", "deployment", "sheetanchor"]);
+    let ca = get(&["jsonpath={.data.ca\\.crt}", "secret", &secret]);
+    let bundles =
+        get(&["jsonpath={.webhooks[*].clientConfig.caBundle}", "mutatingwebhookconfiguration", "sheetanchor"]);
+    assert_eq!(bundles, format!("{ca} {ca}"));
+}
+
 /// The version of each object of an installation. (kubectl calls some "configured" which it did not change.)
 fn versions(control_plane: &ControlPlane, directory: &str) -> Vec<String> {
     let template = "jsonpath={range .items[*]}{.kind} {.metadata.name} {.metadata.resourceVersion}{\"\\n\"}{end}";
@@ -180,13 +205,22 @@ async fn its_pods_are_admitted_as_restricted_and_critical_and_land_on_the_hubs_o
     fs::write(&admission, limited).unwrap();
     let mut control_plane = hub(&["--admission-control-config-file", text(&admission)]).await;
     let client = control_plane.client();
-    add_virtual_node(&client, "eu-1", &[("sheetanchor.dev/cluster", "fleet.eu-1")]).await;
-    add_virtual_node(&client, "eu-2", &[("clusters.clusternet.io/cluster-id", "some-id")]).await;
-    add_virtual_node(&client, "eu-3", &[("liqo.io/remote-cluster-id", "some-id")]).await;
-    add_virtual_node(&client, "eu-4", &[("type", "virtual-kubelet")]).await;
+    let os = ("kubernetes.io/os", "linux");
+    for (node, label) in [
+        ("eu-1", ("sheetanchor.dev/cluster", "fleet.eu-1")),
+        ("eu-2", ("clusters.clusternet.io/cluster-id", "some-id")),
+        ("eu-3", ("liqo.io/remote-cluster-id", "some-id")),
+        ("eu-4", ("type", "virtual-kubelet")),
+        ("windows", ("kubernetes.io/os", "windows")),
+    ] {
+        add_virtual_node(&client, node, &[os, label]).await;
+    }
+    // Any of those would be better by the scheduler's scores.
+    let busy = json!({"spec": {"taints": [{"key": "busy", "effect": "PreferNoSchedule"}]}});
     for (node, zone) in [("hub-1", "a"), ("hub-2", "b")] {
-        let labels = [("kubernetes.io/os", "linux"), ("topology.kubernetes.io/zone", zone)];
-        add_virtual_node(&client, node, &labels).await;
+        add_virtual_node(&client, node, &[os, ("topology.kubernetes.io/zone", zone)]).await;
+        let nodes: Api<Node> = Api::all(client.clone());
+        nodes.patch(node, &PatchParams::default(), &Patch::Merge(&busy)).await.unwrap();
     }
     kubectl(&control_plane, &["apply", "-k", &repository("manifests/base")]);
     control_plane.start_controller_manager();
