@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use sheetanchor::config::{self, Command, ServeArgs};
+use sheetanchor::config::{self, Command, LoggingFormat};
 use sheetanchor::control::error_line::error_line;
 use sheetanchor::{app, telemetry};
 
@@ -13,15 +13,20 @@ async fn main() -> ExitCode {
         Err(exit) => return say(&exit.text, exit.code),
     };
     let Command::Serve(args) = cli.command;
-    match serve(*args).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => say(&format!("error: {}\n", error_line(error.as_ref())), 1),
+    let format = args.logging_format;
+    if let Err(error) = telemetry::init(format, &args.log_level) {
+        return say(&format!("error: {error}\n"), 1);
     }
-}
-
-async fn serve(args: ServeArgs) -> anyhow::Result<()> {
-    telemetry::init(args.logging_format, &args.log_level).map_err(anyhow::Error::msg)?;
-    app::serve(args).await
+    let Err(error) = app::serve(*args).await else { return ExitCode::SUCCESS };
+    let line = error_line(error.as_ref());
+    match format {
+        LoggingFormat::Text => say(&format!("error: {line}\n"), 1),
+        // Whoever reads JSON can read nothing else.
+        LoggingFormat::Json => {
+            tracing::error!("{line}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Prints what ends the program: help to standard output, errors to standard error.

@@ -11,7 +11,8 @@ use crate::control_plane::{ControlPlane, Options, get};
 use crate::fleet::ensure_namespace;
 use crate::kubectl::{kubectl, repository};
 use crate::pki::{Leaf, Pki, text};
-use crate::sheetanchor::{NAMESPACE, Sheetanchor, SheetanchorOptions};
+use crate::process::{EndsWithStdin, Process};
+use crate::sheetanchor::NAMESPACE;
 use crate::wait::{PATIENCE, eventually};
 
 /// One start: what is wrong, the flags, the certificate, key and kubeconfig, the exit code, and what
@@ -30,6 +31,10 @@ fn a_start_that_cannot_succeed_is_one_line_and_an_exit_code() {
     {
         check(name, serve(&args, paths), code, &expected);
     }
+    let output = serve(&["--logging-format=json", "--log-level=error"], [&files.missing; 3]).output().unwrap();
+    let told: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!((&told["level"], output.status.code()), (&json!("ERROR"), Some(1)), "{told}");
+    assert!(told["message"].as_str().unwrap().starts_with("cannot read TLS certificate"), "{told}");
     // With neither a flag nor anything in the usual places.
     let mut command = serve(&[], paths);
     let args: Vec<_> = command.get_args().take_while(|arg| *arg != "--kubeconfig").map(ToOwned::to_owned).collect();
@@ -241,15 +246,15 @@ async fn a_hub_that_refuses_us_is_said_once_with_what_to_do_and_served_when_it_r
     let control_plane = ControlPlane::start(Options::default()).await;
     let client = control_plane.client();
     ensure_namespace(&client, NAMESPACE).await;
-    let replica = |name: &str, kubeconfig| {
-        let user = format!("system:serviceaccount:{NAMESPACE}:sheetanchor");
-        let name = name.to_owned();
-        let options = SheetanchorOptions { name, user, group: None, kubeconfig, ..SheetanchorOptions::default() };
-        Sheetanchor::spawn(&control_plane, options)
+    let dir = tempfile::tempdir().unwrap();
+    let files = StartFiles::new(dir.path());
+    let replica = |name: &str, kubeconfig: &Path| {
+        let [cert, key, _] = files.paths();
+        Process::spawn(name, serve(&[], [cert, key, text(kubeconfig)]), control_plane.dir(), EndsWithStdin::No)
     };
 
     let token = control_plane.kubeconfig_with_token("no-token");
-    let stale = replica("stale", Some(token.clone()));
+    let stale = replica("stale", &token);
     until_warned(
         &stale,
         "Unauthorized (401 Unauthorized); is the kubeconfig that of this hub, and its token or certificate still valid?",
@@ -262,14 +267,15 @@ async fn a_hub_that_refuses_us_is_said_once_with_what_to_do_and_served_when_it_r
     assert_ne!(theirs, ours);
     let kubeconfig = control_plane.dir().join("elsewhere.kubeconfig");
     fs::write(&kubeconfig, theirs).unwrap();
-    let lost = replica("lost", Some(kubeconfig));
+    let lost = replica("lost", &kubeconfig);
     until_warned(
         &lost,
         "cannot reach the API server: …invalid peer certificate: …; is that the hub, and certificate-authority in the kubeconfig its CA?",
     )
     .await;
 
-    let mut unarmed = replica("unarmed", None);
+    let user = format!("system:serviceaccount:{NAMESPACE}:sheetanchor");
+    let unarmed = replica("unarmed", &control_plane.kubeconfig(&user, None));
     eventually("several tries by each of the four", PATIENCE, async || {
         let page = get(&client, "/metrics").await?;
         let count = page.lines().find_map(|line| line.strip_prefix(REFUSALS)).ok_or("none")?;
@@ -278,14 +284,19 @@ async fn a_hub_that_refuses_us_is_said_once_with_what_to_do_and_served_when_it_r
     .await;
     until_warned(&unarmed, "(403 Forbidden); grant it: manifests/base/rbac.yaml has all rights that are needed").await;
     kubectl(&control_plane, &["apply", "-f", &repository("manifests/base/rbac.yaml")]);
-    unarmed.wait_until_ready().await;
+    eventually("it to use what it was granted", PATIENCE, async || {
+        let log = unarmed.log();
+        let works = ["watching resource=\"managedclusters\"", "watching resource=\"nodes\"", "leadership acquired"];
+        if works.iter().all(|words| log.contains(words)) { Ok(()) } else { Err(log) }
+    })
+    .await;
 }
 
 /// Waits until all four that call the hub at start have warned with these words, each once: the two
 /// watches, the Lease, the brake's record. And that is all that is said.
-async fn until_warned(sheetanchor: &Sheetanchor, words: &str) {
+async fn until_warned(sheetanchor: &Process, words: &str) {
     eventually("four warnings", PATIENCE, async || {
-        let log = sheetanchor.process.log();
+        let log = sheetanchor.log();
         let warnings: Vec<&str> = log.lines().filter(|line| !line.contains(" INFO ")).collect();
         assert!(warnings.len() <= 4, "{log}");
         let pattern = format!("…{words}…");

@@ -57,6 +57,11 @@ async fn it_waits_for_the_crds_and_for_the_api_server_and_says_so() {
     ] {
         assert_eq!(log.matches(warning).count(), 1, "{log}");
     }
+    // Another trouble is another line.
+    control_plane.stop_api_server();
+    let another = "cannot list, retrying resource=\"managedclusters\" error=cannot reach the API server: ";
+    eventually("it to say so", PATIENCE, async || sheetanchor.process.log().contains(another).then_some(())).await;
+    control_plane.restart_api_server().await;
     ensure_namespace(&client, NAMESPACE).await;
     control_plane.apply_crds().await;
     let member = Member::join(&client, "fleet", "eu-1", MemberOptions::default()).await;
