@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use sheetanchor::config::{self, Command, LoggingFormat};
+use sheetanchor::config::{self, Command, LoggingFormat, ServeArgs};
 use sheetanchor::control::error_line::error_line;
 use sheetanchor::{app, telemetry};
 
@@ -13,19 +13,23 @@ async fn main() -> ExitCode {
         Err(exit) => return say(&exit.text, exit.code),
     };
     let Command::Serve(args) = cli.command;
-    let format = args.logging_format;
-    if let Err(error) = telemetry::init(format, &args.log_level) {
-        return say(&format!("error: {error}\n"), 1);
+    match serve(*args).await {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => say(&format!("error: {}\n", error_line(error.as_ref())), 1),
     }
-    let Err(error) = app::serve(*args).await else { return ExitCode::SUCCESS };
-    let line = error_line(error.as_ref());
-    match format {
-        LoggingFormat::Text => say(&format!("error: {line}\n"), 1),
+}
+
+/// The exit code, or what is yet to be said.
+async fn serve(args: ServeArgs) -> anyhow::Result<u8> {
+    let format = args.logging_format;
+    telemetry::init(format, &args.log_level).map_err(anyhow::Error::msg)?;
+    match (app::serve(args).await, format) {
         // Whoever reads JSON can read nothing else.
-        LoggingFormat::Json => {
-            tracing::error!("{line}");
-            ExitCode::FAILURE
+        (Err(error), LoggingFormat::Json) => {
+            tracing::error!("{}", error_line(error.as_ref()));
+            Ok(1)
         }
+        (ended, _) => ended.map(|()| 0),
     }
 }
 
