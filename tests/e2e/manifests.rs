@@ -204,6 +204,20 @@ fn each_component_changes_what_it_says_and_all_go_together() {
     }
 }
 
+#[test]
+fn the_network_policy_lets_in_what_the_pods_serve() {
+    let objects = render(&repository("manifests/base"));
+    let find = |kind: &str| &objects.iter().find(|object| object["kind"] == kind).unwrap()["spec"];
+    let container = &find("Deployment")["template"]["spec"]["containers"][0];
+    let served: Vec<&Value> =
+        container["ports"].as_array().unwrap().iter().map(|port| &port["containerPort"]).collect();
+    let rules = find("NetworkPolicy")["ingress"].as_array().unwrap();
+    let let_in: Vec<&Value> = rules.iter().map(|rule| &rule["ports"][0]["port"]).collect();
+    assert_eq!(let_in, served);
+    let metrics = format!("--metrics-bind-address=0.0.0.0:{}", served[1]);
+    assert!(args(&objects).contains(&metrics) && *served[0] == 9443, "{container}");
+}
+
 /// What the program is started with.
 fn args(objects: &[Value]) -> Vec<String> {
     let deployment = objects.iter().find(|object| object["kind"] == "Deployment").unwrap();
