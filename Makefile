@@ -39,6 +39,10 @@ test-quick: ## every test that needs neither the control plane nor Go
 bench-detection: control-plane ## how late a loss is detected, on the real API server (minutes)
 	$(CARGO) bench --locked --bench detection
 
+.PHONY: certs
+certs: ## make a CA, a serving certificate and kube-scheduler's client certificate in certs/out
+	@certs/gen.sh
+
 .PHONY: check
 check: $(cargo_deny) ## format, lints, documentation, licences and sources of the dependencies
 	$(CARGO) fmt --check
@@ -50,7 +54,7 @@ check: $(cargo_deny) ## format, lints, documentation, licences and sources of th
 	else echo "check: the advisory database cannot be reached, so known vulnerabilities were not looked up"; fi
 
 .PHONY: control-plane
-control-plane: $(control_plane) ## build etcd, kube-apiserver, kube-scheduler, kube-controller-manager for the tests
+control-plane: $(control_plane) ## build etcd, kube-apiserver, kube-scheduler, kube-controller-manager, kubectl for the tests
 
 # A checkout gives the sources new timestamps, and the build takes minutes: a binary whose
 # recorded sum still fits its sources is only touched.

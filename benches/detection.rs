@@ -13,6 +13,8 @@
 mod control_plane;
 #[path = "../tests/e2e/fleet.rs"]
 mod fleet;
+#[path = "../tests/e2e/kubectl.rs"]
+mod kubectl;
 #[path = "../tests/e2e/pki.rs"]
 mod pki;
 #[path = "../tests/e2e/process.rs"]

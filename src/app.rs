@@ -1,5 +1,6 @@
 //! The wiring of `serve`: what talks to what, and in which order it starts and stops.
 
+use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -137,6 +138,7 @@ impl Server {
         let (version, gates) = (env!("CARGO_PKG_VERSION"), args.feature_gates.settings());
         tracing::info!(version, gates, "starting");
         let parts = prepare(args).await?;
+        tracing::info!(url = %parts.hub.cluster_url, "the hub");
         let (secure, admin) = (parts.listeners.secure.local_addr()?, parts.listeners.admin.local_addr()?);
         let readiness = parts.readiness.clone();
         let mut tasks = Tasks { stop: CancellationToken::new(), set: JoinSet::new() };
@@ -172,7 +174,7 @@ async fn prepare(args: ServeArgs) -> anyhow::Result<Parts> {
     let (namespace, name) = (&args.leader_elect_resource_namespace, &args.leader_elect_resource_name);
     let identity = identity();
     let leader = LeaderConfig::new(timing, namespace, name, identity.clone())?;
-    let tls = tls::server_config(&args.tls_cert_file, &args.tls_private_key_file)?;
+    let tls = tls::server_config(&args.tls_cert_file, &args.tls_private_key_file, clock::wall())?;
     let hub = hub(&args).await?;
     let listeners = Listeners {
         secure: listen("--bind-address, --secure-port", (args.bind_address, args.secure_port).into()).await?,
@@ -206,10 +208,14 @@ async fn prepare(args: ServeArgs) -> anyhow::Result<Parts> {
 async fn hub(args: &ServeArgs) -> anyhow::Result<Config> {
     match &args.kubeconfig {
         Some(path) => hub_of(path).await.with_context(|| format!("cannot use --kubeconfig \"{}\"", path.display())),
-        None => Config::infer().await.context(
-            "cannot find the hub: this is no Pod with a service account, and there is no kubeconfig \
-             in KUBECONFIG or ~/.kube/config; name one with --kubeconfig",
-        ),
+        None => Config::infer().await.map_err(|error| {
+            // It names both tries; the kubeconfig is the one that a person can mend.
+            let tried = error.source().map(ToString::to_string).unwrap_or_default();
+            anyhow::anyhow!(
+                "cannot find the hub: this is no Pod with a service account, and no kubeconfig in KUBECONFIG or \
+                 ~/.kube/config can be used ({tried}); name one with --kubeconfig"
+            )
+        }),
     }
 }
 
@@ -228,7 +234,8 @@ pub async fn hub_of(kubeconfig: &Path) -> anyhow::Result<Config> {
 }
 
 async fn listen(flags: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (see {flags})"))
+    let refused = || format!("cannot listen on {address} (choose another with {flags})");
+    TcpListener::bind(address).await.with_context(refused)
 }
 
 fn start(parts: Parts, tasks: &mut Tasks) -> anyhow::Result<()> {
@@ -236,7 +243,7 @@ fn start(parts: Parts, tasks: &mut Tasks) -> anyhow::Result<()> {
     // true, and a list that waits in silence, perhaps for minutes, leaves us blind as long.
     let mut no_retry = parts.hub.clone();
     no_retry.default_retry = false;
-    let client = || Client::try_from(no_retry.clone()).context("cannot set up the hub's client");
+    let client = || Client::try_from(no_retry.clone()).context("cannot log in to the hub as the kubeconfig says");
     let (watching, writing) = (client()?, client()?);
     let candidate = Candidate::new(parts.leader.client(parts.hub.clone())?, parts.leader.clone());
     let leadership = if parts.args.leader_elect { candidate.leadership() } else { Leadership::always() };

@@ -10,7 +10,8 @@ pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// The wall clock, for stamps that people read; nothing is decided on it.
+/// The wall clock, for stamps that people read. Nothing is decided on it, but whether our own certificate is
+/// in its time: that is a matter between our callers' clocks and its dates.
 #[allow(clippy::disallowed_methods, reason = "the one reader of the wall clock")]
 pub fn wall() -> jiff::Timestamp {
     jiff::Timestamp::now()

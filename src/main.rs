@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use sheetanchor::config::{self, Command, ServeArgs};
+use sheetanchor::config::{self, Command, LoggingFormat, ServeArgs};
 use sheetanchor::control::error_line::error_line;
 use sheetanchor::{app, demo, telemetry};
 
@@ -13,7 +13,7 @@ async fn main() -> ExitCode {
         Err(exit) => return say(&exit.text, exit.code),
     };
     let ended = match cli.command {
-        Command::Serve(args) => serve(*args).await.map(|()| 0),
+        Command::Serve(args) => serve(*args).await,
         Command::Demo(args) => demo::run(&args).await,
     };
     match ended {
@@ -22,9 +22,18 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn serve(args: ServeArgs) -> anyhow::Result<()> {
-    telemetry::init(args.logging_format, &args.log_level).map_err(anyhow::Error::msg)?;
-    app::serve(args).await
+/// The exit code, or what is yet to be said.
+async fn serve(args: ServeArgs) -> anyhow::Result<u8> {
+    let format = args.logging_format;
+    telemetry::init(format, &args.log_level).map_err(anyhow::Error::msg)?;
+    match (app::serve(args).await, format) {
+        // Whoever reads JSON can read nothing else.
+        (Err(error), LoggingFormat::Json) => {
+            tracing::error!("{}", error_line(error.as_ref()));
+            Ok(1)
+        }
+        (ended, _) => ended.map(|()| 0),
+    }
 }
 
 /// Prints what ends the program: help to standard output, errors to standard error.

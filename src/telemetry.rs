@@ -7,8 +7,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::LoggingFormat;
 
-/// kube logs each failed call as an error of its own; we say so once per state, and why.
-const QUIET: &str = "kube_client::client=off";
+/// kube logs each failed call, and each right that a watch lacks, whenever it tries again; we say so
+/// once per state, and why.
+const QUIET: &str = "kube_client::client=off,kube_runtime::watcher=off";
 
 /// Sets up the process's log. `level` is a level or a filter such as `info,kube=debug`.
 ///

@@ -87,7 +87,9 @@ async fn watch<K>(
         .with_jitter()
         .without_max_times();
     let mut waits = retry.build();
-    let (mut listed_once, mut told) = (false, false);
+    let mut listed_once = false;
+    // What was said of the trouble that we are in: another one is said too.
+    let mut told: Option<String> = None;
     loop {
         let mut stream = pin!(watcher(api.clone(), watcher::Config::default().timeout(WATCH_SECONDS)));
         let mut listed = Vec::new();
@@ -104,15 +106,17 @@ async fn watch<K>(
                 Some(Ok(watcher::Event::InitDone)) => Step::Listed(std::mem::take(&mut listed)),
                 Some(Ok(watcher::Event::Apply(object))) => Step::Applied(object),
                 Some(Ok(watcher::Event::Delete(object))) => Step::Deleted(object),
+                // That it was a list is said below.
+                Some(Err(watcher::Error::InitialListFailed(error))) => break error_line(&error),
                 Some(Err(error)) => break error_line(&error),
                 None => break "the watch ended".to_owned(),
             };
             if matches!(step, Step::Listed(_)) {
                 waits = retry.build();
-                if told || !listed_once {
+                if told.take().is_some() || !listed_once {
                     tracing::info!(resource, "watching");
                 }
-                (listed_once, told) = (true, false);
+                listed_once = true;
                 report(Ok(()));
             }
             let Some(event) = event(step) else { continue };
@@ -120,10 +124,11 @@ async fn watch<K>(
                 return;
             }
         };
-        if !told {
-            tracing::warn!(resource, %error, "watch broke, retrying");
+        if told.as_ref() != Some(&error) {
+            let trouble = if listed_once { "watch broke" } else { "cannot list" };
+            tracing::warn!(resource, %error, "{trouble}, retrying");
+            told = Some(error.clone());
         }
-        told = true;
         // A fleet that was seen once is served on: what is known is better than nothing.
         if !listed_once {
             report(Err(format!("cannot list {resource}: {error}")));

@@ -24,6 +24,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
 use crate::domain::placement::{ClusterView, SparePolicy};
 use crate::domain::taint::UNSCHEDULABLE_KEY;
 use crate::domain::testing::{POLICY, at};
@@ -129,6 +130,7 @@ impl TestServer {
         let config = server_config(
             &files.write("tls.crt", &made.cert.pem()),
             &files.write("tls.key", &made.signing_key.serialize_pem()),
+            clock::wall(),
         );
         let root = made.cert.der().clone();
         Self::start_with(app, limits, Some(config.unwrap()), root).await

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, io};
 
-use rustls::ServerConfig;
+use jiff::Timestamp;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{CertificateError, ServerConfig};
+use x509_parser::parse_x509_certificate;
 
 /// The protocols offered in the handshake, the preferred one first.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -73,18 +75,43 @@ pub enum TlsError {
         /// The key file.
         key: PathBuf,
     },
+    /// Nobody accepts the certificate any more.
+    #[error("TLS certificate {path:?} expired at {not_after}, and now it is {now}: renew it as certs/README.md says")]
+    Expired {
+        /// The file.
+        path: PathBuf,
+        /// The last second of its validity.
+        not_after: Timestamp,
+        /// What our clock says.
+        now: Timestamp,
+    },
+    /// Nobody accepts the certificate yet, or our clock is slow.
+    #[error(
+        "TLS certificate {path:?} is valid only from {not_before}, and now it is {now}: is the clock of this machine \
+         right, or that of the one that made it?"
+    )]
+    NotYetValid {
+        /// The file.
+        path: PathBuf,
+        /// The first second of its validity.
+        not_before: Timestamp,
+        /// What our clock says.
+        now: Timestamp,
+    },
     /// The provider cannot do the TLS versions that we require.
     #[error("cannot set up TLS 1.2 and 1.3")]
     Versions(#[source] rustls::Error),
 }
 
-/// The server's side of TLS for the chain in `certificate` (leaf first) and its private `key`.
+/// The server's side of TLS for the chain in `certificate` (leaf first) and its private `key`, if the
+/// leaf is valid at `now`.
 ///
 /// TLS 1.2 or later, HTTP/2 preferred over HTTP/1.1, and the one certificate whatever name was asked
 /// for: callers reach us by address as well. The provider is named here, so that this works whether
 /// or not the process installed a default one.
-pub fn server_config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn server_config(certificate: &Path, key: &Path, now: Timestamp) -> Result<Arc<ServerConfig>, TlsError> {
     let (chain, private) = (read_chain(certificate)?, read_key(key)?);
+    check_validity(certificate, &chain[0], now)?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(TlsError::Versions)?
@@ -103,6 +130,7 @@ pub fn server_config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>
     Ok(Arc::new(config))
 }
 
+/// At least one certificate.
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     const WHAT: &str = "certificate";
     let pem = read(WHAT, path)?;
@@ -113,6 +141,27 @@ fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         return Err(TlsError::NoCertificate { path: path.to_owned() });
     }
     Ok(chain)
+}
+
+fn check_validity(path: &Path, leaf: &CertificateDer, now: Timestamp) -> Result<(), TlsError> {
+    let path = path.to_owned();
+    let Ok((_, parsed)) = parse_x509_certificate(leaf) else {
+        let source = rustls::Error::InvalidCertificate(CertificateError::BadEncoding);
+        return Err(TlsError::UnusableCertificate { path, source });
+    };
+    let validity = parsed.validity();
+    // X.509 knows years that a timestamp does not.
+    let not_before = Timestamp::from_second(validity.not_before.timestamp()).unwrap_or(Timestamp::MIN);
+    let not_after = Timestamp::from_second(validity.not_after.timestamp()).unwrap_or(Timestamp::MAX);
+    // Both name a second that still belongs to it.
+    let second = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    if second < not_before {
+        return Err(TlsError::NotYetValid { path, not_before, now: second });
+    }
+    if second > not_after {
+        return Err(TlsError::Expired { path, not_after, now: second });
+    }
+    Ok(())
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {

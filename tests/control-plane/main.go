@@ -1,8 +1,9 @@
-// One binary, four programs: the parts of Kubernetes that sheetanchor's end-to-end tests talk to.
+// One binary, five programs: the parts of Kubernetes that sheetanchor's end-to-end tests talk to,
+// and the kubectl that its manifests are installed with.
 //
 // The first argument names the program, the rest are its own flags, unchanged:
 //
-//	control-plane etcd | kube-apiserver | kube-scheduler | kube-controller-manager [flags]
+//	control-plane etcd | kube-apiserver | kube-scheduler | kube-controller-manager | kubectl [flags]
 package main
 
 import (
@@ -17,6 +18,7 @@ import (
 	_ "k8s.io/component-base/logs/json/register"          // --logging-format=json
 	_ "k8s.io/component-base/metrics/prometheus/clientgo" // client-go's metrics
 	_ "k8s.io/component-base/metrics/prometheus/version"  // the version metric
+	kubectl "k8s.io/kubectl/pkg/cmd"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
@@ -26,11 +28,14 @@ var commands = map[string]func() *cobra.Command{
 	"kube-apiserver":          apiserver.NewAPIServerCommand,
 	"kube-controller-manager": controllermanager.NewControllerManagerCommand,
 	"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
+	"kubectl":                 kubectl.NewDefaultKubectlCommand,
 }
+
+const programs = "etcd, kube-apiserver, kube-scheduler, kube-controller-manager or kubectl"
 
 func main() {
 	if len(os.Args) < 2 {
-		fail("control-plane: name a program: etcd, kube-apiserver, kube-scheduler or kube-controller-manager")
+		fail("control-plane: name a program: " + programs)
 	}
 	program := os.Args[1]
 	// The programs read os.Args themselves; each must see only its own.
@@ -45,7 +50,7 @@ func main() {
 	}
 	command, known := commands[program]
 	if !known {
-		fail(fmt.Sprintf("control-plane: no program %q: it is etcd, kube-apiserver, kube-scheduler or kube-controller-manager", program))
+		fail(fmt.Sprintf("control-plane: no program %q: it is %s", program, programs))
 	}
 	os.Exit(cli.Run(command()))
 }

@@ -77,9 +77,9 @@ async fn a_decision_of_the_scheduler_that_was_overtaken_lands_elsewhere() {
     register_webhook(&scene.client, &scene.sheetanchor).await;
     let slow = SlowExtender::start().await;
     let config = extender_config(&scene.control_plane, &scene.sheetanchor);
-    let mine = "extenders: [";
+    let mine = "extenders:\n";
     assert!(config.contains(mine), "{config}");
-    scene.control_plane.start_scheduler(&config.replace(mine, &format!("{mine}{},", slow.config())));
+    scene.control_plane.start_scheduler(&config.replace(mine, &format!("{mine}  - {}\n", slow.config())));
 
     // Our filter lets it pass to eu-1, and then the scheduler thinks.
     let asked = scene.sheetanchor.metric(r#"extender_calls_total{verb="filter",outcome="Answered"}"#).await;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::pki::{Leaf, Pki, text};
@@ -114,6 +114,13 @@ impl ControlPlane {
         write_kubeconfig(&self.pki, self.port, user, group)
     }
 
+    /// Writes a kubeconfig for whoever has this token.
+    pub(crate) fn kubeconfig_with_token(&self, token: &str) -> PathBuf {
+        let path = self.dir().join("token.kubeconfig");
+        fs::write(&path, kubeconfig(&self.pki, self.port, &json!({"token": token}))).unwrap();
+        path
+    }
+
     /// The authority that every certificate of this control plane comes from.
     pub(crate) fn pki(&self) -> &Pki {
         &self.pki
@@ -191,14 +198,14 @@ impl ControlPlane {
         self.scheduler = Some(Process::spawn("kube-scheduler", command, self.dir(), ends));
     }
 
-    /// Starts kube-controller-manager with the controllers that make pods.
+    /// Starts kube-controller-manager with the controllers that make pods, and that of their quotas.
     pub(crate) fn start_controller_manager(&mut self) {
         let kubeconfig = self.kubeconfig("system:kube-controller-manager", None);
         let (mut command, ends) = program("kube-controller-manager");
         command.args([
             "--kubeconfig",
             text(&kubeconfig),
-            "--controllers=deployment,replicaset,statefulset,job",
+            "--controllers=deployment,replicaset,statefulset,job,resourcequota",
             "--use-service-account-credentials=true",
             "--kube-api-qps=1000",
             "--kube-api-burst=1000",
@@ -276,9 +283,9 @@ fn spawn_etcd(dir: &Path, port: u16) -> Process {
     Process::spawn("etcd", command, dir, ends)
 }
 
-/// How to run one of the programs of Kubernetes: ours, or for the two that envtest ships, those of
+/// How to run one of the programs of Kubernetes: ours, or for those that envtest ships, those of
 /// `KUBEBUILDER_ASSETS`.
-fn program(name: &str) -> (Command, EndsWithStdin) {
+pub(crate) fn program(name: &str) -> (Command, EndsWithStdin) {
     if let Some(assets) = env::var_os("KUBEBUILDER_ASSETS") {
         let binary = Path::new(&assets).join(name);
         if binary.exists() {
@@ -298,20 +305,24 @@ fn program(name: &str) -> (Command, EndsWithStdin) {
 fn write_kubeconfig(pki: &Pki, port: u16, user: &str, group: Option<&str>) -> PathBuf {
     let Leaf { cert, key } = pki.client(user, group);
     let path = cert.with_extension("kubeconfig");
-    // JSON is YAML, for every reader of a kubeconfig.
+    fs::write(&path, kubeconfig(pki, port, &json!({"client-certificate": cert, "client-key": key}))).unwrap();
+    path
+}
+
+/// `user`: what shows who one is. JSON is YAML, for every reader of a kubeconfig.
+fn kubeconfig(pki: &Pki, port: u16, user: &Value) -> String {
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "test",
-        "contexts": [{"name": "test", "context": {"cluster": "test", "user": user}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
         "clusters": [{"name": "test", "cluster": {
             "server": format!("https://127.0.0.1:{port}"),
             "certificate-authority": pki.ca_file(),
         }}],
-        "users": [{"name": user, "user": {"client-certificate": cert, "client-key": key}}],
+        "users": [{"name": "test", "user": user}],
     });
-    fs::write(&path, config.to_string()).unwrap();
-    path
+    config.to_string()
 }
 
 /// A client for the current context of a kubeconfig.

@@ -27,8 +27,10 @@ pub(crate) async fn start(names: &[&str]) -> Scene {
     let mut canary = everywhere(&json!({"tier": "none"}));
     canary["schedulerName"] = json!("none");
     subscribe(&scene.client, "canary", canary).await;
+    let placed = |on: &str| json!({"status": {"bindingClusters": clusters(&[on])}});
+    write_status(&scene.client, "canary", "", MERGE_PATCH, &placed("here")).await;
     eventually("the webhook to be asked", PATIENCE, async || {
-        let answer = write_status(&scene.client, "canary", "?dryRun=All", MERGE_PATCH, &json!({})).await;
+        let answer = write_status(&scene.client, "canary", "?dryRun=All", MERGE_PATCH, &placed("there")).await;
         assert_eq!(answer.code, 200, "{answer:?}");
         (reviews(&scene.sheetanchor).await > 0).then_some(())
     })

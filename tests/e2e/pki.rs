@@ -2,11 +2,12 @@
 
 use std::cell::Cell;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, date_time_ymd,
 };
 
 /// A certificate and its private key, as files.
@@ -54,6 +55,14 @@ impl Pki {
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, "sheetanchor test server");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        self.sign(params, "server")
+    }
+
+    /// A server certificate that is valid from the first day of one year to that of another.
+    pub(crate) fn server_in(&self, years: Range<i32>) -> Leaf {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_before = date_time_ymd(years.start, 1, 1);
+        params.not_after = date_time_ymd(years.end, 1, 1);
         self.sign(params, "server")
     }
 

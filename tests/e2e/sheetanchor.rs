@@ -1,6 +1,7 @@
 //! The binary under test, as a process, and what makes Kubernetes call it.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::control_plane::{ControlPlane, free_port, get};
 use crate::fleet::ensure_namespace;
+use crate::kubectl::repository;
 use crate::pki::{Leaf, Pki, text};
 use crate::process::{EndsWithStdin, Process};
 use crate::wait::{PATIENCE, eventually};
@@ -32,6 +34,8 @@ pub(crate) struct SheetanchorOptions {
     pub(crate) user: String,
     /// That user's group.
     pub(crate) group: Option<String>,
+    /// A kubeconfig to use instead of one for that user.
+    pub(crate) kubeconfig: Option<PathBuf>,
     /// `--leader-elect-lease-duration`.
     pub(crate) lease_duration: Duration,
     /// `--leader-elect-renew-deadline`.
@@ -48,6 +52,7 @@ impl Default for SheetanchorOptions {
             name: "sheetanchor".to_owned(),
             user: "sheetanchor".to_owned(),
             group: Some("system:masters".to_owned()),
+            kubeconfig: None,
             lease_duration: Duration::from_secs(4),
             renew_deadline: Duration::from_secs(3),
             retry_period: Duration::from_secs(1),
@@ -86,8 +91,9 @@ impl Sheetanchor {
     pub(crate) fn spawn(control_plane: &ControlPlane, options: SheetanchorOptions) -> Self {
         let pki = control_plane.pki();
         let (port, admin_port) = (free_port(), free_port());
-        let serving_cert = pki.server(&["127.0.0.1", "localhost"]);
-        let kubeconfig = control_plane.kubeconfig(&options.user, options.group.as_deref());
+        let serving_cert = pki.server(&["127.0.0.1", "localhost", "sheetanchor.sheetanchor-system.svc"]);
+        let for_user = || control_plane.kubeconfig(&options.user, options.group.as_deref());
+        let kubeconfig = options.kubeconfig.clone().unwrap_or_else(for_user);
         let dir = control_plane.dir().to_owned();
         let command = command(&options, text(&kubeconfig), &serving_cert, port, admin_port);
         Self {
@@ -225,50 +231,43 @@ fn client(url: &str, pki: Option<&Pki>) -> Client {
     Client::try_from(config).unwrap()
 }
 
-/// A scheduler configuration with `sheetanchor` as its only extender. (One second of backoff, so
-/// that a pod refused once is soon looked at again.)
-pub(crate) fn extender_config(control_plane: &ControlPlane, sheetanchor: &Sheetanchor) -> String {
-    let extender = json!([{
-        "urlPrefix": sheetanchor.url(),
-        "filterVerb": "filter",
-        "prioritizeVerb": "prioritize",
-        "weight": 100,
-        "enableHTTPS": true,
-        "tlsConfig": {"caFile": sheetanchor.ca_file},
-        "httpTimeout": "2s",
-        "nodeCacheCapable": true,
-        "ignorable": true,
-    }]);
-    control_plane
-        .scheduler_config(&format!("percentageOfNodesToScore: 100\npodInitialBackoffSeconds: 1\nextenders: {extender}"))
+/// The shipped configuration of kube-scheduler, with the addresses and paths of this test.
+pub(crate) fn shipped_config(control_plane: &ControlPlane, sheetanchor: &Sheetanchor) -> String {
+    let mut config = fs::read_to_string(repository("manifests/scheduler-config/kube-scheduler.yaml")).unwrap();
+    let kubeconfig = control_plane.kubeconfig("system:kube-scheduler", None);
+    let client = control_plane.pki().client("system:kube-scheduler", None);
+    for (shipped, here) in [
+        ("https://10.96.0.94:443", sheetanchor.url().as_str()),
+        ("/etc/kubernetes/scheduler.conf", text(&kubeconfig)),
+        ("/etc/kubernetes/sheetanchor/ca.crt", text(&sheetanchor.ca_file)),
+        ("/etc/kubernetes/sheetanchor/scheduler.crt", text(&client.cert)),
+        ("/etc/kubernetes/sheetanchor/scheduler.key", text(&client.key)),
+    ] {
+        assert_eq!(config.matches(shipped).count(), 1, "{shipped} in {config}");
+        config = config.replace(shipped, here);
+    }
+    config
 }
 
-/// Makes the API server ask `sheetanchor` about every binding.
+/// As [`shipped_config`], for a scheduler that may be killed and started again at once. (One second of
+/// backoff, so that a pod refused once is soon looked at again.)
+pub(crate) fn extender_config(control_plane: &ControlPlane, sheetanchor: &Sheetanchor) -> String {
+    let config = shipped_config(control_plane, sheetanchor);
+    assert!(config.contains("leaderElect: true"), "{config}");
+    config.replace("leaderElect: true", "leaderElect: false") + "podInitialBackoffSeconds: 1\n"
+}
+
+/// Makes the API server ask `sheetanchor` about whatever the shipped configuration asks about, at its
+/// own address: there is no Service here.
 pub(crate) async fn register_webhook(client: &Client, sheetanchor: &Sheetanchor) {
-    let url = format!("{}/mutate", sheetanchor.url());
+    let manifest = fs::read_to_string(repository("manifests/base/webhook.yaml")).unwrap();
+    let mut configuration: Value = serde_saphyr::from_str(&manifest).unwrap();
     let ca = k8s_openapi::ByteString(sheetanchor.ca_pem.clone().into_bytes());
-    let core = json!({
-        "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"],
-        "resources": ["pods/binding", "bindings"],
-    });
-    let subscriptions = json!({
-        "apiGroups": ["apps.clusternet.io"], "apiVersions": ["v1alpha1"], "operations": ["UPDATE"],
-        "resources": ["subscriptions/status"],
-    });
-    let configuration: MutatingWebhookConfiguration = serde_json::from_value(json!({
-        "metadata": {"name": "sheetanchor"},
-        "webhooks": [{
-            "name": "bindings.sheetanchor.dev",
-            "clientConfig": {"url": url, "caBundle": ca},
-            "rules": [core, subscriptions],
-            "failurePolicy": "Ignore",
-            "matchPolicy": "Equivalent",
-            "sideEffects": "None",
-            "timeoutSeconds": 2,
-            "admissionReviewVersions": ["v1"],
-        }],
-    }))
-    .unwrap();
+    for webhook in configuration["webhooks"].as_array_mut().unwrap() {
+        let path = webhook["clientConfig"]["service"]["path"].as_str().unwrap();
+        webhook["clientConfig"] = json!({"url": format!("{}{path}", sheetanchor.url()), "caBundle": ca});
+    }
+    let configuration: MutatingWebhookConfiguration = serde_json::from_value(configuration).unwrap();
     let api: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
     api.create(&PostParams::default(), &configuration).await.unwrap();
 }

@@ -15,7 +15,7 @@ async fn a_spare_in_reserve_is_used_as_soon_as_an_active_cluster_dies() {
     }
     register_webhook(&scene.client, &scene.sheetanchor).await;
     let config = extender_config(&scene.control_plane, &scene.sheetanchor);
-    let whole_nodes = config.replace(r#""nodeCacheCapable":true"#, r#""nodeCacheCapable":false"#);
+    let whole_nodes = config.replace("nodeCacheCapable: true", "nodeCacheCapable: false");
     assert_ne!(whole_nodes, config);
     scene.control_plane.start_scheduler(&whole_nodes);
     scene.control_plane.start_controller_manager();

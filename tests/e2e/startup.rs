@@ -1,9 +1,5 @@
-//! Starts that cannot succeed yet, and those that never will; and how it stops.
+//! Starts that cannot succeed yet, and how it stops.
 
-use std::fs;
-use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Command, Output};
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -19,7 +15,6 @@ use tokio_rustls::client::TlsStream;
 use crate::control_plane::{ControlPlane, Options, get};
 use crate::fleet::{Member, MemberOptions, ensure_namespace};
 use crate::nodes::add_virtual_node;
-use crate::pki::{Pki, text};
 use crate::scene::{Scene, cluster_at};
 use crate::sheetanchor::{NAMESPACE, Sheetanchor, SheetanchorOptions};
 use crate::wait::{PATIENCE, eventually};
@@ -38,7 +33,8 @@ async fn it_waits_for_the_crds_and_for_the_api_server_and_says_so() {
     add_virtual_node(&client, "eu-1", &[("sheetanchor.dev/cluster", "fleet.eu-1")]).await;
 
     let mut sheetanchor = Sheetanchor::spawn(&control_plane, SheetanchorOptions::default());
-    until_unready(&sheetanchor, "[-]managedclusters failed: cannot list managedclusters: ", "404").await;
+    let advice = "404 page not found; the hub does not serve this resource: install Clusternet's CRDs";
+    until_unready(&sheetanchor, "[-]managedclusters failed: cannot list managedclusters: ", advice).await;
     // It serves, but not an empty view as if it were the fleet.
     assert_eq!(sheetanchor.get("/livez").await.unwrap(), "ok");
     let pod = json!({"Pod": {"metadata": {"name": "p"}}, "NodeNames": ["eu-1"]});
@@ -54,9 +50,18 @@ async fn it_waits_for_the_crds_and_for_the_api_server_and_says_so() {
     })
     .await;
     let log = sheetanchor.process.log();
-    for warning in ["watch broke, retrying resource=\"managedclusters\"", "cannot reach the Lease"] {
+    for warning in [
+        "cannot list, retrying resource=\"managedclusters\"",
+        "cannot reach the Lease",
+        "(404 NotFound); create it, or name another one with --leader-elect-resource-namespace",
+    ] {
         assert_eq!(log.matches(warning).count(), 1, "{log}");
     }
+    // Another trouble is another line.
+    control_plane.stop_api_server();
+    let another = "cannot list, retrying resource=\"managedclusters\" error=cannot reach the API server: ";
+    eventually("it to say so", PATIENCE, async || sheetanchor.process.log().contains(another).then_some(())).await;
+    control_plane.restart_api_server().await;
     ensure_namespace(&client, NAMESPACE).await;
     control_plane.apply_crds().await;
     let member = Member::join(&client, "fleet", "eu-1", MemberOptions::default()).await;
@@ -87,117 +92,6 @@ async fn until_unready(sheetanchor: &Sheetanchor, what: &str, why: &str) {
 
 async fn until_known(sheetanchor: &Sheetanchor) {
     eventually("the fleet to be known", PATIENCE, async || cluster_at(sheetanchor, "eu-1").await).await;
-}
-
-#[tokio::test]
-async fn a_start_that_cannot_succeed_is_one_line_and_an_exit_code() {
-    let dir = tempfile::tempdir().unwrap();
-    let files = StartFiles::new(dir.path());
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let taken = taken.local_addr().unwrap().to_string();
-    let port = format!("--secure-port={}", taken.trim_start_matches("127.0.0.1:"));
-    let (cert, key, other, kubeconfig) = (&files.cert, &files.key, &files.other_key, &files.kubeconfig);
-    let file = |name: &str, content: &str| {
-        let path = dir.path().join(name);
-        fs::write(&path, content).unwrap();
-        text(&path).to_owned()
-    };
-    let (junk, empty) = (file("junk", "no: [yaml"), file("empty", ""));
-    let missing = text(&dir.path().join("missing")).to_owned();
-    let paths = [cert, key, kubeconfig].map(String::as_str);
-    for (name, args, paths, code, parts) in [
-        ("port in use", vec![port.as_str()], paths, 1, vec![taken.as_str(), "--secure-port", "in use"]),
-        ("admin port in use", vec!["--admin-bind-address", &taken], paths, 1, vec![&taken, "--admin-bind-address"]),
-        ("no certificate", vec![], [&missing, key, kubeconfig], 1, vec![&missing, "TLS certificate", "No such file"]),
-        ("no PEM", vec![], [&empty, key, kubeconfig], 1, vec![&empty, "no certificate"]),
-        ("no key", vec![], [cert, &empty, kubeconfig], 1, vec![&empty, "no private key"]),
-        ("another's key", vec![], [cert, other, kubeconfig], 1, vec![cert, other, "does not belong"]),
-        ("no kubeconfig", vec![], [cert, key, &missing], 1, vec!["--kubeconfig", &missing, "No such file"]),
-        ("a bad kubeconfig", vec![], [cert, key, &junk], 1, vec!["--kubeconfig", &junk]),
-        (
-            "no such policy",
-            vec!["--spare-policy=Always"],
-            paths,
-            2,
-            vec!["--spare-policy", "Always", "Prefer, OnFailure, Reserve"],
-        ),
-        (
-            "no such mode",
-            vec!["--subscription-guard=on"],
-            paths,
-            2,
-            vec!["--subscription-guard", "on", "full, never-empty, off"],
-        ),
-        (
-            "no duration",
-            vec!["--cluster-status-update-frequency=3"],
-            paths,
-            2,
-            vec!["--cluster-status-update-frequency", "1s to 1h"],
-        ),
-        ("no such flag", vec!["--spares=2"], paths, 2, vec!["--spares"]),
-        (
-            "no lease",
-            vec!["--leader-elect-lease-duration=5s"],
-            paths,
-            2,
-            vec!["--leader-elect-lease-duration=5s", "longer than"],
-        ),
-        ("no level", vec!["--log-level=loud=quiet"], paths, 2, vec!["--log-level", "loud=quiet", "debug"]),
-    ] {
-        let output = run(&args, paths);
-        let log = String::from_utf8(output.stderr).unwrap();
-        let told: Vec<&str> = log.lines().filter(|line| !line.contains(" INFO ")).collect();
-        let told = told.join("\n");
-        assert_eq!((output.status.code(), told.lines().count()), (Some(code), 1), "{name}: {told}");
-        for part in parts {
-            assert!(told.contains(part), "{name}: {part:?} is missing: {told}");
-        }
-        assert!(output.stdout.is_empty(), "{name}");
-    }
-}
-
-/// What a start needs, without a hub.
-struct StartFiles {
-    cert: String,
-    key: String,
-    other_key: String,
-    kubeconfig: String,
-}
-
-impl StartFiles {
-    fn new(dir: &Path) -> Self {
-        let pki = Pki::new(dir.join("pki"));
-        let (leaf, other) = (pki.server(&["localhost"]), pki.server(&["localhost"]));
-        let kubeconfig = dir.join("kubeconfig");
-        let config = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "c",
-            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
-            "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
-            "users": [{"name": "c", "user": {}}],
-        });
-        fs::write(&kubeconfig, config.to_string()).unwrap();
-        let path = |path: &Path| text(path).to_owned();
-        Self {
-            cert: path(&leaf.cert),
-            key: path(&leaf.key),
-            other_key: path(&other.key),
-            kubeconfig: path(&kubeconfig),
-        }
-    }
-}
-
-/// Runs `serve` to its end; a free port for whatever is not named.
-fn run(args: &[&str], [cert, key, kubeconfig]: [&str; 3]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sheetanchor"));
-    command.args(["serve", "--bind-address=127.0.0.1"]);
-    for (flag, free) in [("--secure-port", "0"), ("--admin-bind-address", "127.0.0.1:0")] {
-        if !args.iter().any(|arg| arg.starts_with(flag)) {
-            command.args([flag, free]);
-        }
-    }
-    command.args(["--tls-cert-file", cert, "--tls-private-key-file", key, "--kubeconfig", kubeconfig]);
-    command.args(args).output().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

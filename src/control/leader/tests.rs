@@ -131,7 +131,7 @@ async fn steps_down_before_another_can_take_over() {
     assert!(next.since < until + (LEASE - RENEW) + RETRY + 100 * MS, "{:?}", next.since - until);
     assert_eq!((next.transitions, a.held()), (1, None));
     assert!(!*a.leadership.changes().borrow());
-    assert_eq!(a.leadership.last_error().as_deref(), Some("ServiceError: connection reset"));
+    assert_eq!(a.leadership.last_error().as_deref(), Some("cannot reach the API server: connection reset"));
 
     dial.set(Fate::new(5, 5, End::Answered), Fate::new(5, 5, End::Answered));
     sleep(2 * RETRY).await;

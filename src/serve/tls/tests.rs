@@ -4,11 +4,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{
     CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ECDSA_P521_SHA512, PKCS_ED25519,
-    PKCS_RSA_SHA256, SignatureAlgorithm,
+    PKCS_RSA_SHA256, SignatureAlgorithm, date_time_ymd,
 };
 
 use super::super::testing::{Files, chain};
 use super::server_config;
+use crate::clock;
 
 fn make(kind: &'static SignatureAlgorithm) -> (String, KeyPair) {
     let key = KeyPair::generate_for(kind).unwrap();
@@ -60,7 +61,7 @@ fn every_kind_of_key_is_served() {
         }
         for key in keys {
             let label = key.lines().next().unwrap().to_owned();
-            let loaded = server_config(&certificate, &files.write("tls.key", &key));
+            let loaded = server_config(&certificate, &files.write("tls.key", &key), clock::wall());
             assert!(loaded.is_ok(), "{name} {label}: {:?}", loaded.err());
         }
     }
@@ -98,7 +99,7 @@ impl Pair {
 /// Each expected line is an error and its causes; each error is one line.
 #[track_caller]
 fn check(certificate: &Path, key: &Path, expected: &[&str]) {
-    let error = server_config(certificate, key).unwrap_err();
+    let error = server_config(certificate, key, clock::wall()).unwrap_err();
     assert_eq!(chain(&error), expected);
     assert!(!error.to_string().contains('\n'));
 }
@@ -166,4 +167,35 @@ fn a_key_of_another_certificate_is_refused() {
     let message =
         format!("TLS key {other:?} does not belong to certificate {:?}: were they rotated together?", pair.certificate);
     pair.check_key(&other, &[&message]);
+}
+
+#[test]
+fn a_certificate_outside_its_time_is_refused_with_its_date() {
+    let files = Files::new();
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    (params.not_before, params.not_after) = (date_time_ymd(2026, 2, 1), date_time_ymd(2026, 3, 1));
+    let certificate = files.write("tls.crt", &params.self_signed(&key).unwrap().pem());
+    let key = files.write("tls.key", &key.serialize_pem());
+    for (now, expected) in [
+        (
+            "2026-01-31T23:59:59.999Z",
+            Some(format!(
+                "TLS certificate {certificate:?} is valid only from 2026-02-01T00:00:00Z, and now it is \
+                 2026-01-31T23:59:59Z: is the clock of this machine right, or that of the one that made it?"
+            )),
+        ),
+        ("2026-02-01T00:00:00Z", None),
+        ("2026-03-01T00:00:00.999Z", None),
+        (
+            "2026-03-01T00:00:01Z",
+            Some(format!(
+                "TLS certificate {certificate:?} expired at 2026-03-01T00:00:00Z, and now it is \
+                 2026-03-01T00:00:01Z: renew it as certs/README.md says"
+            )),
+        ),
+    ] {
+        let result = server_config(&certificate, &key, now.parse().unwrap());
+        assert_eq!(result.err().map(|error| error.to_string()), expected, "{now}");
+    }
 }

@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::StatusCode;
 use serde_json::{Value, json};
+use sheetanchor::clock;
 use sheetanchor::serve::counters::ConnectionCounters;
 use sheetanchor::serve::limits::ConnectionLimits;
 use sheetanchor::serve::{http as listener, tls};
@@ -31,7 +32,7 @@ pub(super) struct Webhook {
 impl Webhook {
     pub(super) async fn start(pki: &Pki) -> Self {
         let leaf = pki.server(&["127.0.0.1"]);
-        let tls = tls::server_config(&leaf.cert, &leaf.key).unwrap();
+        let tls = tls::server_config(&leaf.cert, &leaf.key, clock::wall()).unwrap();
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", socket.local_addr().unwrap());
         let (reviews, stop) = (Reviews::default(), CancellationToken::new());
