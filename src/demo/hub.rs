@@ -6,6 +6,7 @@
 
 mod admission;
 mod binding;
+mod columns;
 mod delete;
 mod discovery;
 mod events;
@@ -17,6 +18,7 @@ mod path;
 mod rest;
 mod selection;
 mod store;
+mod table;
 mod watch;
 mod webhook;
 mod write;
@@ -29,6 +31,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::rest::Server;
+use self::store::Store;
 
 /// A running hub. Dropping it ends its watches and closes its port.
 pub struct Hub {
@@ -46,7 +49,7 @@ impl Hub {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("cannot listen on 127.0.0.1")?;
         let address = listener.local_addr().context("cannot tell the hub's port")?;
         let stop = CancellationToken::new();
-        let app = Server::new(stop.clone()).router();
+        let app = Server::new(Store::default(), stop.clone()).router();
         let stopped = stop.clone().cancelled_owned();
         tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stopped).await {
@@ -75,3 +78,6 @@ impl Hub {
         format!("{config:#}\n")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,9 +68,11 @@ fn rows(kind: &Kind) -> Vec<Value> {
         "singularName": kind.singular,
         "namespaced": kind.namespaced,
         "kind": kind.kind,
-        "shortNames": kind.short_names,
         "verbs": VERBS,
     })];
+    if !kind.short_names.is_empty() {
+        rows[0]["shortNames"] = json!(kind.short_names);
+    }
     let mut part = |name: &str, kind_name: &str, verbs: &[&str]| {
         rows.push(json!({
             "name": format!("{}/{name}", kind.plural),

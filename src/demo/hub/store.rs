@@ -64,11 +64,16 @@ struct Contents {
 
 impl Default for Store {
     fn default() -> Self {
-        Self { contents: Mutex::default(), versions: watch::Sender::new(0), history_max: HISTORY_MAX }
+        Self::with_history(HISTORY_MAX)
     }
 }
 
 impl Store {
+    /// An empty one that remembers so many changes.
+    pub(super) fn with_history(history_max: usize) -> Self {
+        Self { contents: Mutex::default(), versions: watch::Sender::new(0), history_max }
+    }
+
     /// The object, as it is now.
     pub(super) fn get(&self, key: &Key) -> Option<Arc<Value>> {
         self.contents().objects.get(key).cloned()
@@ -176,5 +181,45 @@ impl Contents {
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         Arc::new(object)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> Key {
+        Key { plural: "configmaps", namespace: "default".to_owned(), name: name.to_owned() }
+    }
+
+    #[test]
+    fn what_was_decided_on_an_old_version_is_not_stored() {
+        let store = Store::default();
+        assert_eq!(store.replace(&key("a"), "1", json!({})), Err(Refusal::Gone));
+        assert_eq!(store.remove(&key("a"), "1"), Err(Refusal::Gone));
+        let first = store.create(key("a"), json!({})).expect("the name is free");
+        assert_eq!(store.create(key("a"), json!({})), Err(Refusal::Exists));
+        let second =
+            store.replace(&key("a"), meta(&first, "resourceVersion"), json!({"n": 2})).expect("it is at that version");
+        assert_eq!(store.replace(&key("a"), meta(&first, "resourceVersion"), json!({"n": 3})), Err(Refusal::Modified));
+        assert_eq!(store.remove(&key("a"), meta(&first, "resourceVersion")), Err(Refusal::Modified));
+        assert_eq!(store.get(&key("a")), Some(Arc::clone(&second)));
+        assert_eq!(store.remove(&key("a"), meta(&second, "resourceVersion")), Ok(()));
+        assert_eq!((store.get(&key("a")), store.list("configmaps", None)), (None, (3, Vec::new())));
+    }
+
+    #[test]
+    fn a_list_is_of_one_resource_and_one_namespace_or_all() {
+        let store = Store::default();
+        for (plural, namespace) in [("configmaps", "a"), ("configmaps", "b"), ("leases", "a")] {
+            let key = Key { plural, namespace: namespace.to_owned(), name: "x".to_owned() };
+            store.create(key, json!({})).expect("the name is free");
+        }
+        let count = |plural, namespace| store.list(plural, namespace).1.len();
+        assert_eq!(
+            [count("configmaps", None), count("configmaps", Some("a")), count("configmaps", Some("c"))],
+            [2, 1, 0]
+        );
+        assert_eq!([count("leases", None), count("pods", None)], [1, 0]);
     }
 }
