@@ -142,10 +142,11 @@ impl Call {
         self.check_version(version)?;
         let shown = objects.iter().map(|object| events::shown(kind, object));
         let items: Vec<_> = shown.filter(|object| selection.matches(object)).collect();
-        let metadata = json!({"resourceVersion": version.to_string()});
+        let version = version.to_string();
         if let Form::Table(include) = self.form() {
-            return Ok(Json(table(kind, &items, include, metadata, clock::wall())).into_response());
+            return Ok(Json(table(kind, &items, include, &version, clock::wall())).into_response());
         }
+        let metadata = json!({"resourceVersion": version});
         let list = List { kind: format!("{}List", kind.kind), api_version: kind.api_version(), metadata, items };
         Ok(Json(list).into_response())
     }
@@ -154,8 +155,8 @@ impl Call {
     pub(super) fn shown(&self, object: &Value) -> Response {
         let object = events::shown(self.target.kind, object);
         let Form::Table(include) = self.form() else { return Json(object).into_response() };
-        let metadata = json!({"resourceVersion": meta(&object, "resourceVersion")});
-        Json(table(self.target.kind, &[object], include, metadata, clock::wall())).into_response()
+        let version = meta(&object, "resourceVersion").to_owned();
+        Json(table(self.target.kind, &[object], include, &version, clock::wall())).into_response()
     }
 
     pub(super) fn form(&self) -> Form {
@@ -178,7 +179,7 @@ impl Call {
     }
 
     /// Whether the part that the path names is there to be read and written.
-    pub(super) fn has_subresource(&self) -> bool {
+    fn has_subresource(&self) -> bool {
         self.target.subresource.is_none() || self.target.kind.status
     }
 }

@@ -117,20 +117,28 @@ impl Store {
         Ok(())
     }
 
+    /// Removes everything that is in a namespace.
+    pub(super) fn clear(&self, namespace: &str) {
+        let mut contents = self.contents();
+        let keys: Vec<Key> = contents.objects.keys().filter(|key| key.namespace == namespace).cloned().collect();
+        self.remove_all(&mut contents, keys);
+    }
+
     /// Removes objects of a resource, those first that were written longest ago, until `count` are left.
     pub(super) fn keep_newest(&self, plural: &'static str, count: usize) {
         let mut contents = self.contents();
-        let of_kind = |contents: &Contents| -> Vec<(u64, Key)> {
-            let from = Key { plural, namespace: String::new(), name: String::new() };
-            let objects = contents.objects.range(from..).take_while(|(key, _)| key.plural == plural);
-            objects.map(|(key, object)| (version(object), key.clone())).collect()
-        };
-        let mut ages = of_kind(&contents);
+        let of_kind = contents.objects.iter().filter(|(key, _)| key.plural == plural);
+        let mut ages: Vec<(u64, Key)> = of_kind.map(|(key, object)| (version(object), key.clone())).collect();
         ages.sort_unstable();
-        for (_, key) in ages.iter().take(ages.len().saturating_sub(count)) {
-            let before = contents.objects.get(key).cloned();
+        ages.truncate(ages.len().saturating_sub(count));
+        self.remove_all(&mut contents, ages.into_iter().map(|(_, key)| key));
+    }
+
+    fn remove_all(&self, contents: &mut Contents, keys: impl IntoIterator<Item = Key>) {
+        for key in keys {
+            let before = contents.objects.get(&key).cloned();
             contents.version += 1;
-            self.record(&mut contents, key.clone(), before, None);
+            self.record(contents, key, before, None);
         }
     }
 

@@ -44,14 +44,8 @@ impl Form {
     }
 }
 
-/// A table of these objects. `metadata` is that of the list, or of the one object.
-pub(super) fn table(
-    kind: &Kind,
-    objects: &[Cow<'_, Value>],
-    include: Include,
-    metadata: Value,
-    now: Timestamp,
-) -> Value {
+/// A table of these objects. `version` is that of the list, or of the one object.
+pub(super) fn table(kind: &Kind, objects: &[Cow<'_, Value>], include: Include, version: &str, now: Timestamp) -> Value {
     let definition = |column: &Column| {
         // kubectl puts the resource before what is called a name, where it prints several.
         let format = if column.name == "Name" { "name" } else { "" };
@@ -61,7 +55,7 @@ pub(super) fn table(
     json!({
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
-        "metadata": metadata,
+        "metadata": {"resourceVersion": version},
         "columnDefinitions": kind.columns.iter().map(definition).collect::<Vec<_>>(),
         "rows": objects.iter().map(|object| row(kind, object, include, now)).collect::<Vec<_>>(),
     })

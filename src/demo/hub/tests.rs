@@ -199,6 +199,36 @@ async fn to_a_selection_what_stops_matching_is_gone() {
 }
 
 #[tokio::test]
+async fn what_is_in_a_namespace_goes_with_it() {
+    let hub = Asked::hub();
+    let there = "/api/v1/namespaces/fleet/configmaps";
+    assert_eq!(hub.refusal("POST", there, &json!({"metadata": {"name": "m"}})).await, 404);
+    hub.create("/api/v1/namespaces", "fleet").await;
+    let start = version(&hub.create(there, "m").await);
+    hub.create(MAPS, "m").await;
+    hub.get("DELETE", "/api/v1/namespaces/fleet", &Value::Null).await;
+    assert_eq!(
+        told(&hub.watch("/api/v1/configmaps", &format!("resourceVersion={start}")).await),
+        ["ADDED m", "DELETED m"]
+    );
+    hub.get("GET", &format!("{MAPS}/m"), &Value::Null).await;
+}
+
+#[tokio::test]
+async fn what_is_no_object_is_refused() {
+    let hub = Asked::hub();
+    let path = format!("{CLUSTERS}/c");
+    hub.create(CLUSTERS, "c").await;
+    for (part, path) in [("spec", path.clone()), ("metadata", path.clone()), ("status", format!("{path}/status"))] {
+        assert_eq!(hub.refusal("PATCH", &path, &json!({part: "text"})).await, 422, "{part}");
+    }
+    for wrong in [json!({"labels": {"a": 1}}), json!({"finalizers": "x"}), json!({"name": 1})] {
+        assert_eq!(hub.refusal("PATCH", &path, &json!({"metadata": wrong})).await, 422, "{wrong}");
+    }
+    assert_eq!(hub.refusal("POST", MAPS, &json!([])).await, 400);
+}
+
+#[tokio::test]
 async fn of_the_events_only_the_newest_are_kept() {
     let hub = Asked::hub();
     hub.create(EVENTS, "first").await;

@@ -180,8 +180,8 @@ impl Watcher {
 
     fn tell_object(&mut self, name: &str, object: Cow<'_, Value>) {
         let Form::Table(include) = self.form else { return self.tell(name, &object) };
-        let metadata = json!({"resourceVersion": meta(&object, "resourceVersion")});
-        let mut table = table(self.kind, &[object], include, metadata, clock::wall());
+        let version = meta(&object, "resourceVersion").to_owned();
+        let mut table = table(self.kind, &[object], include, &version, clock::wall());
         if self.has_columns {
             table["columnDefinitions"] = Value::Null;
         }
