@@ -1,8 +1,10 @@
 //! The demo's hub: the part of a Kubernetes API server that `serve` and kubectl use, in memory.
 //!
-//! Only for showing. It knows neither users nor schemas nor server-side apply, and forgets everything
-//! when it stops; what the real API server does is asked of the real one, in `tests/e2e`. It has no
-//! idea of what sheetanchor does with it.
+//! Only for showing, and what it does it does as the real one: `tests/e2e/likeness.rs` asks both the
+//! same. It knows no users, no schemas and defaults, no server-side apply and no protobuf (so
+//! `kubectl create -f` works, and `kubectl create namespace` does not); a pod that is deleted is gone
+//! at once; a strategic merge patch replaces lists; everything is forgotten at the end. It has no idea
+//! of what sheetanchor does with it.
 
 mod admission;
 mod binding;

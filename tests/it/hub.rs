@@ -1,5 +1,7 @@
 //! The demo's hub, as kube-rs sees it.
 
+use std::time::Duration;
+
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -10,6 +12,9 @@ use kube::runtime::watcher;
 use kube::{Api, Client, Config, ResourceExt};
 use serde_json::json;
 use sheetanchor::demo::hub::Hub;
+
+/// Only says when to give up.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn client(hub: &Hub) -> Client {
     let kubeconfig = Kubeconfig::from_yaml(&hub.kubeconfig()).unwrap();
@@ -27,7 +32,8 @@ type Events = BoxStream<'static, watcher::Result<watcher::Event<ConfigMap>>>;
 /// The next event that is about an object, after the first list.
 async fn next(events: &mut Events) -> (&'static str, ConfigMap) {
     loop {
-        match events.next().await.expect("a watcher never ends").expect("the watch goes on") {
+        let event = tokio::time::timeout(PATIENCE, events.next()).await.expect("an event is due");
+        match event.expect("a watcher never ends").expect("the watch goes on") {
             watcher::Event::Apply(object) => return ("applied", object),
             watcher::Event::Delete(object) => return ("deleted", object),
             watcher::Event::InitDone => return ("listed", ConfigMap::default()),
@@ -51,7 +57,7 @@ async fn a_watcher_sees_every_change_once_however_often_its_watch_is_renewed() {
             for number in 0..250 {
                 let patch = Patch::Merge(json!({"data": {"n": number.to_string()}}));
                 api.patch("m", &PatchParams::default(), &patch).await.unwrap();
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
             api.delete("m", &DeleteParams::default()).await.unwrap();
         })
@@ -104,6 +110,8 @@ async fn a_hub_that_is_dropped_ends_its_watches_and_closes_its_port() {
     let api: Api<ConfigMap> = Api::default_namespaced(client(&hub).await);
     let mut events: Events = watcher(api.clone(), watcher::Config::default()).boxed();
     assert_eq!(next(&mut events).await.0, "listed");
+    api.create(&PostParams::default(), &map("m")).await.unwrap();
+    assert_eq!(next(&mut events).await.0, "applied", "the watch is open");
     let address = hub.url().trim_start_matches("http://").to_owned();
     drop(hub);
     let closed = async {
@@ -112,7 +120,6 @@ async fn a_hub_that_is_dropped_ends_its_watches_and_closes_its_port() {
             tokio::task::yield_now().await;
         }
     };
-    // The limit only says when to give up.
-    tokio::time::timeout(std::time::Duration::from_secs(60), closed).await.expect("it is open still");
+    tokio::time::timeout(PATIENCE, closed).await.expect("it is open still");
     assert!(api.get("m").await.is_err());
 }

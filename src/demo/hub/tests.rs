@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::kinds::kinds;
 use super::rest::Server;
 use super::store::Store;
 
@@ -241,6 +242,23 @@ async fn of_the_events_only_the_newest_are_kept() {
     assert_eq!(list["items"].as_array().map(Vec::len), Some(1_000));
     assert_eq!(hub.refusal("GET", &format!("{EVENTS}/renewed"), &Value::Null).await, 404);
     hub.get("GET", &format!("{EVENTS}/first"), &Value::Null).await;
+}
+
+#[tokio::test]
+async fn kubectl_apply_is_told_that_every_resource_is_validated_here() {
+    let hub = Asked::hub();
+    let documents = hub.get("GET", "/openapi/v3", &Value::Null).await;
+    for kind in kinds() {
+        let path = if kind.group.is_empty() { "api" } else { "apis" };
+        let url = &documents["paths"][format!("{path}/{}", kind.api_version())]["serverRelativeURL"];
+        let document = hub.get("GET", url.as_str().unwrap(), &Value::Null).await;
+        let patches = document["paths"].as_object().unwrap().values().map(|path| &path["patch"]);
+        let meant = |patch: &&Value| patch["x-kubernetes-group-version-kind"]["kind"] == kind.kind;
+        assert_eq!(
+            patches.filter(meant).map(|patch| &patch["parameters"][0]["name"]).collect::<Vec<_>>(),
+            ["fieldValidation"]
+        );
+    }
 }
 
 #[tokio::test]
