@@ -83,7 +83,7 @@ fn workloads(count: usize, clusters: usize) -> Vec<Workload> {
 }
 
 fn main() {
-    println!("{:>14} {:>9} {:>9} {:>9}  {}", "subscriptions", "clusters", "median", "max", "per move");
+    println!("{:>14} {:>9} {:>9} {:>9}  per move", "subscriptions", "clusters", "median", "max");
     for (count, clusters) in [(1_000, 1_000), (10_000, 100), (10_000, 1_000), (10_000, 10_000), (100_000, 1_000)] {
         let (sites, work) = (sites(clusters), workloads(count, clusters));
         let leaving: Leaving = (0..clusters).step_by(10).map(|place| (key(place), Duration::from_secs(60))).collect();

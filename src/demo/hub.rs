@@ -1,11 +1,14 @@
 //! The demo's hub: the part of a Kubernetes API server that `serve` and kubectl use, in memory.
 //!
-//! Only for showing. It knows neither users nor schemas nor server-side apply, and forgets everything
-//! when it stops; what the real API server does is asked of the real one, in `tests/e2e`. It has no
-//! idea of what sheetanchor does with it.
+//! Only for showing, and what it does it does as the real one: `tests/e2e/likeness.rs` asks both the
+//! same. It knows no users, no schemas and defaults, no server-side apply and no protobuf (so
+//! `kubectl create -f` works, and `kubectl create namespace` does not); a pod that is deleted is gone
+//! at once; a strategic merge patch replaces lists; everything is forgotten at the end. It has no idea
+//! of what sheetanchor does with it.
 
 mod admission;
 mod binding;
+mod columns;
 mod delete;
 mod discovery;
 mod events;
@@ -17,6 +20,7 @@ mod path;
 mod rest;
 mod selection;
 mod store;
+mod table;
 mod watch;
 mod webhook;
 mod write;
@@ -29,6 +33,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::rest::Server;
+use self::store::Store;
 
 /// A running hub. Dropping it ends its watches and closes its port.
 pub struct Hub {
@@ -46,7 +51,7 @@ impl Hub {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("cannot listen on 127.0.0.1")?;
         let address = listener.local_addr().context("cannot tell the hub's port")?;
         let stop = CancellationToken::new();
-        let app = Server::new(stop.clone()).router();
+        let app = Server::new(Store::default(), stop.clone()).router();
         let stopped = stop.clone().cancelled_owned();
         tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stopped).await {
@@ -75,3 +80,6 @@ impl Hub {
         format!("{config:#}\n")
     }
 }
+
+#[cfg(test)]
+mod tests;

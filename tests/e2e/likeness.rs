@@ -240,3 +240,21 @@ fn asked_alike(webhook: &[Webhook; 2]) {
     }
     assert_eq!(demo.len(), real.len());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn resources_are_named_alike() {
+    let (_control_plane, _hub, [real, demo]) = sides().await;
+    let groups = demo.get("/apis").await["groups"].as_array().unwrap().clone();
+    let versions =
+        groups.iter().map(|group| format!("/apis/{}", group["preferredVersion"]["groupVersion"].as_str().unwrap()));
+    for path in versions.chain(["/api/v1".to_owned()]) {
+        let (known, claimed) = (real.get(&path).await, demo.get(&path).await);
+        for resource in claimed["resources"].as_array().unwrap() {
+            let known = known["resources"].as_array().unwrap().iter().find(|known| known["name"] == resource["name"]);
+            let known = known.unwrap_or_else(|| panic!("{path} has no {}", resource["name"]));
+            for field in ["singularName", "namespaced", "kind", "shortNames"] {
+                assert_eq!(resource[field], known[field], "{field} of {} in {path}", resource["name"]);
+            }
+        }
+    }
+}

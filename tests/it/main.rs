@@ -5,6 +5,7 @@
 mod architecture;
 mod brake_model;
 mod detection;
+mod hub;
 mod invariants;
 mod simulation;
 mod stage;

@@ -185,3 +185,78 @@ fn failed(why: &str) -> Failure {
     let message = format!("Internal error occurred: {why}");
     Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(path: &str) -> Target {
+        Target::parse(path).expect("a path")
+    }
+
+    #[test]
+    fn a_webhook_is_asked_about_what_its_rules_name() {
+        let binding = target("/api/v1/namespaces/x/pods/p/binding");
+        let rule =
+            json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods/binding"]});
+        for (name, field, value, expected) in [
+            ("as it is", "scope", json!("*"), true),
+            ("its scope", "scope", json!("Namespaced"), true),
+            ("another scope", "scope", json!("Cluster"), false),
+            ("any group", "apiGroups", json!(["apps", "*"]), true),
+            ("another group", "apiGroups", json!(["apps"]), false),
+            ("another version", "apiVersions", json!(["v2"]), false),
+            ("another operation", "operations", json!(["UPDATE", "DELETE"]), false),
+            ("the object, not the part", "resources", json!(["pods"]), false),
+            ("any object, not the part", "resources", json!(["*"]), false),
+            ("any part", "resources", json!(["pods/*"]), true),
+            ("the part of any", "resources", json!(["*/binding"]), true),
+            ("everything", "resources", json!(["*/*"]), true),
+            ("another part", "resources", json!(["pods/status"]), false),
+            ("nothing", "resources", json!([]), false),
+        ] {
+            let mut rule = rule.clone();
+            rule[field] = value;
+            assert_eq!(concerns(&json!({"rules": [rule]}), &binding, "CREATE"), expected, "{name}");
+        }
+        assert!(!concerns(&json!({}), &binding, "CREATE"));
+        let pods =
+            json!({"rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["*"], "resources": ["pods"]}]});
+        assert!(concerns(&pods, &target("/api/v1/namespaces/x/pods/p"), "UPDATE"));
+        assert!(!concerns(&pods, &binding, "CREATE"));
+    }
+
+    #[test]
+    fn a_denial_is_never_a_success_and_names_the_webhook() {
+        for (status, code, message) in [
+            (json!({"code": 409, "message": "late"}), 409, "admission webhook \"w\" denied the request: late"),
+            (json!({"code": 200, "reason": "Late"}), 400, "admission webhook \"w\" denied the request: Late"),
+            (Value::Null, 400, "admission webhook \"w\" denied the request without explanation"),
+        ] {
+            let failure = denied("w", &status);
+            assert_eq!((failure.code.as_u16(), failure.message.as_str()), (code, message));
+        }
+    }
+
+    #[test]
+    fn an_answer_must_be_whole() {
+        let answer = |response: Value| json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
+        let patch = BASE64.encode(r#"[{"op": "remove", "path": "/a"}]"#);
+        for (response, understood) in [
+            (json!({"uid": "u", "allowed": true}), true),
+            (json!({"uid": "u", "allowed": true, "patchType": "JSONPatch", "patch": patch}), true),
+            (json!({"uid": "u", "allowed": true, "patchType": "JSONPatch", "patch": "%"}), false),
+            (json!({"uid": "u", "allowed": true, "patchType": "JSONPatch", "patch": BASE64.encode("{")}), false),
+            (json!({"uid": "u", "allowed": true, "patch": patch}), false),
+            (json!({"uid": "u", "allowed": true, "patchType": "Merge", "patch": patch}), false),
+            (json!({"uid": "v", "allowed": true}), false),
+        ] {
+            assert_eq!(read(&answer(response.clone()), "u").is_ok(), understood, "{response}");
+        }
+        assert!(read(&json!({"response": {"uid": "u", "allowed": true}}), "u").is_err());
+        assert!(
+            read(&answer(json!({"uid": "u"})), "u").is_ok_and(|verdict| verdict.denial.is_some()),
+            "no word is a no"
+        );
+    }
+}

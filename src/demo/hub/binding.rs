@@ -11,7 +11,6 @@ use super::admission::Write;
 use super::failure::Failure;
 use super::object::{self, meta};
 use super::rest::Call;
-use super::store::Refusal;
 
 impl Call {
     /// POST of a Binding. As on a real hub nobody looks whether there is such a node.
@@ -35,29 +34,18 @@ impl Call {
         let Some(node) = node.filter(|_| matches!(target["kind"].as_str(), None | Some("" | "Node"))) else {
             return Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "", "target.name: Required value"));
         };
-        loop {
-            match self.assign(name, node, &binding) {
-                Ok(()) => break,
-                Err(Ok(Refusal::Modified)) => {}
-                Err(Ok(_)) => return Err(Failure::not_found(self.target.kind, name)),
-                Err(Err(failure)) => return Err(failure),
-            }
-        }
+        while !self.assign(name, node, &binding)? {}
         let done = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
         Ok((StatusCode::CREATED, Json(done)).into_response())
     }
 
-    /// Puts the pod on `node` if nobody else did, with the labels and annotations of the Binding.
-    fn assign(&self, name: &str, node: &str, binding: &Value) -> Result<(), Result<Refusal, Failure>> {
+    /// Puts the pod on `node` if nobody else did, with the labels and annotations of the Binding. False
+    /// when somebody wrote in between: then it is to be tried again.
+    fn assign(&self, name: &str, node: &str, binding: &Value) -> Result<bool, Failure> {
         let key = self.target.key(name);
-        let old = self.server.store.get(&key).ok_or(Ok(Refusal::Gone))?;
-        self.check_preconditions(&binding["metadata"], &old, name).map_err(Err)?;
-        let taken = |why: &str| {
-            let mut failure = Failure::conflict(self.target.kind, name, why);
-            failure.message = failure.message.replace("on pods ", "on pods/binding ");
-            failure.details["kind"] = json!("pods/binding");
-            Err(Err(failure))
-        };
+        let old = self.server.store.get(&key).ok_or_else(|| Failure::not_found(self.target.kind, name))?;
+        self.check_preconditions(&binding["metadata"], &old, name)?;
+        let taken = |why: &str| Err(Failure::unbindable(self.target.kind, name, why));
         if !meta(&old, "deletionTimestamp").is_empty() {
             return taken(&format!("pod {name} is being deleted, cannot be assigned to a host"));
         }
@@ -65,7 +53,7 @@ impl Call {
             return taken(&format!("pod {name} is already assigned to node {assigned:?}"));
         }
         if self.is_dry_run() {
-            return Ok(());
+            return Ok(true);
         }
         let mut new = Value::clone(&old);
         new["spec"]["nodeName"] = json!(node);
@@ -79,6 +67,6 @@ impl Call {
         let conditions = old["status"]["conditions"].as_array().into_iter().flatten();
         let others = conditions.filter(|condition| condition["type"] != "PodScheduled").cloned();
         new["status"]["conditions"] = others.chain([scheduled]).collect();
-        self.server.store.replace(&key, meta(&old, "resourceVersion"), new).map(drop).map_err(Ok)
+        Ok(self.server.store.replace(&key, meta(&old, "resourceVersion"), new).is_ok())
     }
 }

@@ -9,7 +9,7 @@ use crate::clock;
 use super::admission::Write;
 use super::events;
 use super::failure::{Failure, details};
-use super::kinds::Kind;
+use super::kinds::{Kind, NAMESPACE};
 use super::object::{self, meta};
 use super::rest::Call;
 use super::store::Refusal;
@@ -41,7 +41,13 @@ impl Call {
                 (false, false) => self.server.store.remove(&key, version).map(|()| gone(kind, &old)),
             };
             match stored {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    // What is in a namespace goes with it; on a real hub a controller sees to that.
+                    if kind.plural == NAMESPACE.plural && !object::is_held(&old) {
+                        self.server.store.clear(name);
+                    }
+                    return Ok(answer);
+                }
                 Err(Refusal::Modified | Refusal::Exists) => {}
                 Err(Refusal::Gone) => return Err(Failure::not_found(kind, name)),
             }

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::kinds::{Kind, kinds};
 
@@ -21,6 +21,9 @@ pub(super) fn answer(path: &str) -> Option<Response> {
         ["api", "v1"] => resources("", "v1")?,
         ["apis", group] => groups().into_iter().find(|known| known["name"] == **group)?,
         ["apis", group, version] => resources(group, version)?,
+        ["openapi", "v3"] => json!({"paths": documents()}),
+        ["openapi", "v3", "api", version] => document("", version)?,
+        ["openapi", "v3", "apis", group, version] => document(group, version)?,
         _ => return None,
     };
     Some(Json(body).into_response())
@@ -62,15 +65,47 @@ fn resources(group: &str, version: &str) -> Option<Value> {
     }))
 }
 
+/// Where the OpenAPI documents are, by `api/v1` and `apis/<group>/<version>`.
+fn documents() -> Value {
+    let paths = kinds().map(|kind| {
+        let path = if kind.group.is_empty() { "api" } else { "apis" };
+        let path = format!("{path}/{}", kind.api_version());
+        let url = format!("/openapi/v3/{path}");
+        (path, json!({"serverRelativeURL": url}))
+    });
+    Value::Object(paths.collect())
+}
+
+/// An OpenAPI document that says one thing, without which `kubectl apply` and `create` refuse to send
+/// anything: objects are validated here. There are no schemas to do it by, so every object is valid.
+fn document(group: &str, version: &str) -> Option<Value> {
+    let kinds: Vec<&Kind> = kinds().filter(|kind| kind.group == group && kind.version == version).collect();
+    let info = json!({"title": kinds.first()?.api_version(), "version": version});
+    let paths = kinds.into_iter().map(|kind| {
+        let names = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
+        let parameter = json!({"name": "fieldValidation", "in": "query"});
+        (
+            format!("/{}/{{name}}", kind.plural),
+            json!({
+                "patch": {"parameters": [parameter], "x-kubernetes-group-version-kind": names},
+            }),
+        )
+    });
+    let paths: Map<String, Value> = paths.collect();
+    Some(json!({"openapi": "3.0.0", "info": info, "paths": paths}))
+}
+
 fn rows(kind: &Kind) -> Vec<Value> {
     let mut rows = vec![json!({
         "name": kind.plural,
         "singularName": kind.singular,
         "namespaced": kind.namespaced,
         "kind": kind.kind,
-        "shortNames": kind.short_names,
         "verbs": VERBS,
     })];
+    if !kind.short_names.is_empty() {
+        rows[0]["shortNames"] = json!(kind.short_names);
+    }
     let mut part = |name: &str, kind_name: &str, verbs: &[&str]| {
         rows.push(json!({
             "name": format!("{}/{name}", kind.plural),

@@ -80,6 +80,15 @@ impl Failure {
         failure
     }
 
+    /// 409: the object cannot be bound.
+    pub(super) fn unbindable(kind: &Kind, name: &str, why: &str) -> Self {
+        let resource = format!("{}/binding", kind.plural);
+        let message = format!("Operation cannot be fulfilled on {resource} {name:?}: {why}");
+        let mut failure = Self::about(kind, name, StatusCode::CONFLICT, "Conflict", message);
+        failure.details["kind"] = json!(resource);
+        failure
+    }
+
     /// 422: a replacement that has to name the version it replaces.
     pub(super) fn unversioned(kind: &Kind, name: &str) -> Self {
         let why = "metadata.resourceVersion: Invalid value: 0: must be specified for an update";

@@ -4,6 +4,8 @@ use std::iter;
 
 use serde_json::Value;
 
+use super::columns::{self, Column};
+
 /// One resource. A further one is a further row of [`OTHERS`].
 #[derive(Debug)]
 pub(super) struct Kind {
@@ -31,6 +33,8 @@ pub(super) struct Kind {
     pub(super) binding: bool,
     /// What a field selector may name besides the object's name and namespace.
     pub(super) fields: &'static [&'static str],
+    /// What `kubectl get` shows.
+    pub(super) columns: &'static [Column],
 }
 
 const BUILT_IN: Kind = Kind {
@@ -48,6 +52,7 @@ const BUILT_IN: Kind = Kind {
     created_by_put: false,
     binding: false,
     fields: &[],
+    columns: columns::OTHERS,
 };
 
 const CUSTOM: Kind = Kind { status: true, custom: true, generation: true, unconditional: false, ..BUILT_IN };
@@ -61,6 +66,7 @@ pub(super) const NAMESPACE: &Kind = &Kind {
     namespaced: false,
     status: true,
     fields: &["status.phase"],
+    columns: columns::NAMESPACE,
     ..BUILT_IN
 };
 
@@ -73,6 +79,7 @@ const OTHERS: &[Kind] = &[
         short_names: &["no"],
         namespaced: false,
         status: true,
+        columns: columns::NODE,
         ..BUILT_IN
     },
     Kind {
@@ -84,9 +91,17 @@ const OTHERS: &[Kind] = &[
         generation: true,
         binding: true,
         fields: &["spec.nodeName", "spec.schedulerName", "status.phase"],
+        columns: columns::POD,
         ..BUILT_IN
     },
-    Kind { kind: "ConfigMap", plural: "configmaps", singular: "configmap", short_names: &["cm"], ..BUILT_IN },
+    Kind {
+        kind: "ConfigMap",
+        plural: "configmaps",
+        singular: "configmap",
+        short_names: &["cm"],
+        columns: columns::CONFIG_MAP,
+        ..BUILT_IN
+    },
     Kind {
         kind: "Event",
         plural: "events",
@@ -104,6 +119,7 @@ const OTHERS: &[Kind] = &[
             "reportingComponent",
             "type",
         ],
+        columns: columns::EVENT,
         ..BUILT_IN
     },
     Kind {
@@ -113,6 +129,7 @@ const OTHERS: &[Kind] = &[
         singular: "event",
         short_names: &["ev"],
         fields: &["reason", "regarding.kind", "regarding.name", "regarding.namespace", "regarding.uid", "type"],
+        columns: columns::EVENT,
         ..BUILT_IN
     },
     Kind {
@@ -122,6 +139,7 @@ const OTHERS: &[Kind] = &[
         singular: "lease",
         unconditional: false,
         created_by_put: true,
+        columns: columns::LEASE,
         ..BUILT_IN
     },
     Kind {
@@ -132,6 +150,7 @@ const OTHERS: &[Kind] = &[
         namespaced: false,
         generation: true,
         unconditional: false,
+        columns: columns::WEBHOOK,
         ..BUILT_IN
     },
     Kind {
@@ -141,6 +160,7 @@ const OTHERS: &[Kind] = &[
         plural: "managedclusters",
         singular: "managedcluster",
         short_names: &["mcls"],
+        columns: columns::MANAGED_CLUSTER,
         ..CUSTOM
     },
     Kind {
@@ -150,6 +170,7 @@ const OTHERS: &[Kind] = &[
         plural: "subscriptions",
         singular: "subscription",
         short_names: &["sub", "subs"],
+        columns: columns::SUBSCRIPTION,
         ..CUSTOM
     },
 ];

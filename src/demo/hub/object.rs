@@ -40,7 +40,7 @@ pub(super) fn is_held(object: &Value) -> bool {
     object["metadata"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty())
 }
 
-/// Checks what everything else here relies on: an object, with metadata that is one, with labels and
+/// Checks what everything else here relies on: an object whose parts are objects, with labels and
 /// annotations of text.
 ///
 /// # Errors
@@ -49,10 +49,10 @@ pub(super) fn check_shape(object: &Value) -> Result<(), String> {
     if !object.is_object() {
         return Err("not an object".to_owned());
     }
-    let metadata = &object["metadata"];
-    if !(metadata.is_null() || metadata.is_object()) {
-        return Err("metadata: not an object".to_owned());
+    if let Some(part) = ["metadata", "spec", "status"].into_iter().find(|part| !is_object_or_null(&object[part])) {
+        return Err(format!("{part}: not an object"));
     }
+    let metadata = &object["metadata"];
     for field in ["labels", "annotations"] {
         let texts = metadata[field].as_object().is_some_and(|texts| texts.values().all(Value::is_string));
         if !(texts || metadata[field].is_null()) {
@@ -67,6 +67,10 @@ pub(super) fn check_shape(object: &Value) -> Result<(), String> {
         .into_iter()
         .find(|field| !(metadata[field].is_null() || metadata[field].is_string()));
     not_text.map_or(Ok(()), |field| Err(format!("metadata.{field}: not a string")))
+}
+
+fn is_object_or_null(value: &Value) -> bool {
+    value.is_object() || value.is_null()
 }
 
 /// Whether the name can stand in a path: a DNS subdomain, as the API server has it.

@@ -18,10 +18,11 @@ use super::discovery;
 use super::events;
 use super::failure::Failure;
 use super::kinds::NAMESPACE;
-use super::object;
+use super::object::{self, meta};
 use super::path::{Query, Target};
 use super::selection::Selection;
 use super::store::{Key, Store};
+use super::table::{Form, table};
 use super::webhook::Webhooks;
 
 /// The API server's own limit on a request.
@@ -48,9 +49,9 @@ pub(super) struct Call {
 }
 
 impl Server {
-    /// An empty hub, whose watches end at `stop`.
-    pub(super) fn new(stop: CancellationToken) -> Arc<Self> {
-        let server = Self { store: Store::default(), webhooks: Webhooks::default(), stop };
+    /// A hub on an empty store, whose watches end at `stop`.
+    pub(super) fn new(store: Store, stop: CancellationToken) -> Arc<Self> {
+        let server = Self { store, webhooks: Webhooks::default(), stop };
         for name in NAMESPACES {
             let namespace = object::begin(NAMESPACE, json!({"metadata": {"name": name}}), clock::wall());
             let key = Key { plural: NAMESPACE.plural, namespace: String::new(), name: name.to_owned() };
@@ -128,7 +129,7 @@ impl Call {
             (Some(name), None | Some("status")) if self.has_subresource() => {
                 let object = self.server.store.get(&self.target.key(name));
                 let object = object.ok_or_else(|| Failure::not_found(self.target.kind, name))?;
-                Ok(Json(events::shown(self.target.kind, &object)).into_response())
+                Ok(self.shown(&object))
             }
             _ => Err(Failure::no_such_path()),
         }
@@ -140,10 +141,26 @@ impl Call {
         let (version, objects) = self.server.store.list(kind.plural, self.target.namespace.as_deref());
         self.check_version(version)?;
         let shown = objects.iter().map(|object| events::shown(kind, object));
-        let items = shown.filter(|object| selection.matches(object)).collect();
-        let metadata = json!({"resourceVersion": version.to_string()});
+        let items: Vec<_> = shown.filter(|object| selection.matches(object)).collect();
+        let version = version.to_string();
+        if let Form::Table(include) = self.form() {
+            return Ok(Json(table(kind, &items, include, &version, clock::wall())).into_response());
+        }
+        let metadata = json!({"resourceVersion": version});
         let list = List { kind: format!("{}List", kind.kind), api_version: kind.api_version(), metadata, items };
         Ok(Json(list).into_response())
+    }
+
+    /// An object, in the form that was asked for.
+    pub(super) fn shown(&self, object: &Value) -> Response {
+        let object = events::shown(self.target.kind, object);
+        let Form::Table(include) = self.form() else { return Json(object).into_response() };
+        let version = meta(&object, "resourceVersion").to_owned();
+        Json(table(self.target.kind, &[object], include, &version, clock::wall())).into_response()
+    }
+
+    pub(super) fn form(&self) -> Form {
+        Form::read(&self.headers, &self.query)
     }
 
     /// A list is always of now, and whole: a `limit` is a wish.
@@ -162,7 +179,7 @@ impl Call {
     }
 
     /// Whether the part that the path names is there to be read and written.
-    pub(super) fn has_subresource(&self) -> bool {
+    fn has_subresource(&self) -> bool {
         self.target.subresource.is_none() || self.target.kind.status
     }
 }

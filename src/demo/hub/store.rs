@@ -64,11 +64,16 @@ struct Contents {
 
 impl Default for Store {
     fn default() -> Self {
-        Self { contents: Mutex::default(), versions: watch::Sender::new(0), history_max: HISTORY_MAX }
+        Self::with_history(HISTORY_MAX)
     }
 }
 
 impl Store {
+    /// An empty one that remembers so many changes.
+    pub(super) fn with_history(history_max: usize) -> Self {
+        Self { contents: Mutex::default(), versions: watch::Sender::new(0), history_max }
+    }
+
     /// The object, as it is now.
     pub(super) fn get(&self, key: &Key) -> Option<Arc<Value>> {
         self.contents().objects.get(key).cloned()
@@ -112,20 +117,28 @@ impl Store {
         Ok(())
     }
 
+    /// Removes everything that is in a namespace.
+    pub(super) fn clear(&self, namespace: &str) {
+        let mut contents = self.contents();
+        let keys: Vec<Key> = contents.objects.keys().filter(|key| key.namespace == namespace).cloned().collect();
+        self.remove_all(&mut contents, keys);
+    }
+
     /// Removes objects of a resource, those first that were written longest ago, until `count` are left.
     pub(super) fn keep_newest(&self, plural: &'static str, count: usize) {
         let mut contents = self.contents();
-        let of_kind = |contents: &Contents| -> Vec<(u64, Key)> {
-            let from = Key { plural, namespace: String::new(), name: String::new() };
-            let objects = contents.objects.range(from..).take_while(|(key, _)| key.plural == plural);
-            objects.map(|(key, object)| (version(object), key.clone())).collect()
-        };
-        let mut ages = of_kind(&contents);
+        let of_kind = contents.objects.iter().filter(|(key, _)| key.plural == plural);
+        let mut ages: Vec<(u64, Key)> = of_kind.map(|(key, object)| (version(object), key.clone())).collect();
         ages.sort_unstable();
-        for (_, key) in ages.iter().take(ages.len().saturating_sub(count)) {
-            let before = contents.objects.get(key).cloned();
+        ages.truncate(ages.len().saturating_sub(count));
+        self.remove_all(&mut contents, ages.into_iter().map(|(_, key)| key));
+    }
+
+    fn remove_all(&self, contents: &mut Contents, keys: impl IntoIterator<Item = Key>) {
+        for key in keys {
+            let before = contents.objects.get(&key).cloned();
             contents.version += 1;
-            self.record(&mut contents, key.clone(), before, None);
+            self.record(contents, key, before, None);
         }
     }
 
@@ -176,5 +189,45 @@ impl Contents {
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         Arc::new(object)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> Key {
+        Key { plural: "configmaps", namespace: "default".to_owned(), name: name.to_owned() }
+    }
+
+    #[test]
+    fn what_was_decided_on_an_old_version_is_not_stored() {
+        let store = Store::default();
+        assert_eq!(store.replace(&key("a"), "1", json!({})), Err(Refusal::Gone));
+        assert_eq!(store.remove(&key("a"), "1"), Err(Refusal::Gone));
+        let first = store.create(key("a"), json!({})).expect("the name is free");
+        assert_eq!(store.create(key("a"), json!({})), Err(Refusal::Exists));
+        let second =
+            store.replace(&key("a"), meta(&first, "resourceVersion"), json!({"n": 2})).expect("it is at that version");
+        assert_eq!(store.replace(&key("a"), meta(&first, "resourceVersion"), json!({"n": 3})), Err(Refusal::Modified));
+        assert_eq!(store.remove(&key("a"), meta(&first, "resourceVersion")), Err(Refusal::Modified));
+        assert_eq!(store.get(&key("a")), Some(Arc::clone(&second)));
+        assert_eq!(store.remove(&key("a"), meta(&second, "resourceVersion")), Ok(()));
+        assert_eq!((store.get(&key("a")), store.list("configmaps", None)), (None, (3, Vec::new())));
+    }
+
+    #[test]
+    fn a_list_is_of_one_resource_and_one_namespace_or_all() {
+        let store = Store::default();
+        for (plural, namespace) in [("configmaps", "a"), ("configmaps", "b"), ("leases", "a")] {
+            let key = Key { plural, namespace: namespace.to_owned(), name: "x".to_owned() };
+            store.create(key, json!({})).expect("the name is free");
+        }
+        let count = |plural, namespace| store.list(plural, namespace).1.len();
+        assert_eq!(
+            [count("configmaps", None), count("configmaps", Some("a")), count("configmaps", Some("c"))],
+            [2, 1, 0]
+        );
+        assert_eq!([count("leases", None), count("pods", None)], [1, 0]);
     }
 }

@@ -1,5 +1,6 @@
 //! Watches: what happened since a version, and what happens from now on.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,9 +19,11 @@ use crate::clock;
 use super::events;
 use super::failure::Failure;
 use super::kinds::Kind;
+use super::object::meta;
 use super::rest::{Call, Server};
 use super::selection::Selection;
 use super::store::Change;
+use super::table::{Form, table};
 
 /// A watch ends after this time when it asks for none, or for a longer one.
 const LONGEST: Duration = Duration::from_secs(1_800);
@@ -46,6 +49,9 @@ struct Watcher {
     /// The version up to which everything has been told.
     version: u64,
     lines: VecDeque<Bytes>,
+    form: Form,
+    /// Whether a table has been told: its columns are told once.
+    has_columns: bool,
     bookmarks: Option<Instant>,
     ends: Instant,
     ended: bool,
@@ -65,6 +71,8 @@ impl Call {
             versions: self.server.store.versions(),
             version: query.number("resourceVersion")?.unwrap_or_default(),
             lines: VecDeque::new(),
+            form: self.form(),
+            has_columns: false,
             bookmarks: query.flag("allowWatchBookmarks").then(|| now + BOOKMARKS),
             ends: now + asked.min(LONGEST),
             ended: false,
@@ -144,12 +152,12 @@ impl Watcher {
         let before = before.filter(|object| self.selection.matches(object));
         let after = after.filter(|object| self.selection.matches(object));
         match (before, after) {
-            (None, Some(object)) => self.tell("ADDED", &object),
-            (Some(_), Some(object)) => self.tell("MODIFIED", &object),
+            (None, Some(object)) => self.tell_object("ADDED", object),
+            (Some(_), Some(object)) => self.tell_object("MODIFIED", object),
             (Some(object), None) => {
                 let mut object = object.into_owned();
                 object["metadata"]["resourceVersion"] = json!(change.version.to_string());
-                self.tell("DELETED", &object);
+                self.tell_object("DELETED", Cow::Owned(object));
             }
             (None, None) => {}
         }
@@ -161,13 +169,24 @@ impl Watcher {
         for object in objects {
             let object = events::shown(self.kind, &object);
             if self.selection.matches(&object) {
-                self.tell("ADDED", &object);
+                self.tell_object("ADDED", object);
             }
         }
         self.version = version;
         if marked {
             self.bookmark(&json!({"k8s.io/initial-events-end": "true"}));
         }
+    }
+
+    fn tell_object(&mut self, name: &str, object: Cow<'_, Value>) {
+        let Form::Table(include) = self.form else { return self.tell(name, &object) };
+        let version = meta(&object, "resourceVersion").to_owned();
+        let mut table = table(self.kind, &[object], include, &version, clock::wall());
+        if self.has_columns {
+            table["columnDefinitions"] = Value::Null;
+        }
+        self.has_columns = true;
+        self.tell(name, &table);
     }
 
     fn bookmark(&mut self, annotations: &Value) {

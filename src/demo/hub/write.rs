@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use serde_json::{Value, json};
@@ -172,10 +171,6 @@ impl Call {
             return Err(Failure::bad_request(message));
         }
         Ok(())
-    }
-
-    pub(super) fn shown(&self, object: &Value) -> Response {
-        Json(events::shown(self.target.kind, object)).into_response()
     }
 
     pub(super) fn object_name(&self) -> Result<&str, Failure> {

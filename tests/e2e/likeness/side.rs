@@ -67,6 +67,11 @@ impl Side {
         format!("{code} {}", status["reason"])
     }
 
+    /// The document at `path`.
+    pub(super) async fn get(&self, path: &str) -> Value {
+        self.client.request(Request::get(path).body(Vec::new()).unwrap()).await.unwrap()
+    }
+
     /// Has the server ask `webhook` from now on.
     pub(super) async fn register(&mut self, webhook: &Webhook, failure_policy: &str) {
         let configurations = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
