@@ -1,9 +1,9 @@
 //! The command line: flags, their environment variables, and what they must not be.
 
+mod command_line;
 mod demo;
 mod gates;
 
-use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use crate::domain::placement::SparePolicy;
 use crate::domain::taint::UNSCHEDULABLE_KEY;
 use crate::state::policy::Policy;
 
+pub use self::command_line::{Exit, parse};
 pub use self::demo::DemoArgs;
 pub use self::gates::FeatureGates;
 
@@ -191,44 +192,6 @@ impl ServeArgs {
     }
 }
 
-/// What to print, and where, when the command line ends the program at once.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Exit {
-    /// The text.
-    pub text: String,
-    /// The exit code: 0 for help and version, 2 for a bad command line.
-    pub code: u8,
-}
-
-/// Reads the command line.
-///
-/// # Errors
-/// The text of help or version; or one line that names the flag, the value and what is allowed.
-pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Exit> {
-    let cli = read(args)?;
-    if let Command::Serve(serve) = &cli.command
-        && let Err(error) = serve.timing()
-    {
-        return Err(Exit { text: format!("error: {error}\n"), code: 2 });
-    }
-    Ok(cli)
-}
-
-fn read(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Exit> {
-    Cli::try_parse_from(args).map_err(|error| {
-        let text = error.render().to_string();
-        if !error.use_stderr() {
-            return Exit { text, code: 0 };
-        }
-        if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-            return Exit { text, code: 2 };
-        }
-        let noise = |line: &&str| !line.is_empty() && !line.starts_with("For more") && !line.starts_with("Usage:");
-        let lines: Vec<&str> = text.lines().map(str::trim).filter(noise).collect();
-        Exit { text: lines.join(" ") + "\n", code: 2 }
-    })
-}
-
 /// A duration as Kubernetes' flags take it: `15s`, `3m`, `1m30s`, `500ms`.
 fn duration(text: &str) -> Result<Duration, String> {
     let allowed = "allowed: a positive duration such as 500ms, 15s, 3m, 1m30s";
@@ -308,72 +271,6 @@ fn guard_mode(text: &str) -> Result<GuardMode, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn serve(extra: &[&str]) -> Result<Cli, Exit> {
-        let base = ["sheetanchor", "serve", "--tls-cert-file=c", "--tls-private-key-file=k"];
-        parse(base.iter().chain(extra).map(OsString::from))
-    }
-
-    #[test]
-    fn a_bad_value_is_one_line_that_names_flag_value_and_what_is_allowed() {
-        for (flag, value, allowed) in [
-            ("--spare-policy", "sometimes", "Prefer, OnFailure, Reserve"),
-            ("--binding-policy", "warn", "deny, audit"),
-            ("--subscription-guard", "on", "full, never-empty, off"),
-            ("--cluster-status-update-frequency", "3", "1s to 1h"),
-            ("--cluster-status-update-frequency", "2h", "1s to 1h"),
-            ("--leader-elect-lease-duration", "0s", "15s"),
-            ("--heartbeat-grace-periods", "1", "2..=100"),
-            ("--unhealthy-cluster-threshold", "NaN", "above 0"),
-            ("--taint-key", "a b", "qualified name"),
-            ("--taint-key", "Foo.COM/x", "qualified name"),
-            ("--taint-key", "a..b/x", "qualified name"),
-            ("--node-cluster-label", "a b", "label's key"),
-            ("--log-level", "bogus", "error, warn, info, debug, trace"),
-            ("--log-level", "kube=loud", "error, warn, info, debug, trace"),
-            ("--leader-elect-renew-deadline", "20s", "--leader-elect-lease-duration"),
-            ("--secure-port", "70000", "65535"),
-            ("--bind-address", "here", "IP"),
-            ("--logging-format", "xml", "text, json"),
-            ("--feature-gates", "Sticky=true", "FailOver=true|false"),
-        ] {
-            let exit = serve(&[&format!("{flag}={value}")]).expect_err(flag);
-            assert_eq!((exit.code, exit.text.lines().count()), (2, 1), "{}", exit.text);
-            for part in [flag, value, allowed] {
-                assert!(exit.text.contains(part), "{part:?} is missing: {}", exit.text);
-            }
-        }
-    }
-
-    #[test]
-    fn an_unknown_flag_and_a_missing_one_are_named_in_one_line() {
-        for (args, named) in [(&["--spares=x"][..], "--spares"), (&["extra"][..], "extra")] {
-            let exit = serve(args).expect_err(named);
-            assert_eq!((exit.code, exit.text.lines().count()), (2, 1), "{}", exit.text);
-            assert!(exit.text.contains(named), "{}", exit.text);
-        }
-        let exit = parse(["sheetanchor", "serve"].map(OsString::from)).expect_err("files are missing");
-        assert!(exit.text.contains("--tls-cert-file") && exit.text.lines().count() == 1, "{}", exit.text);
-    }
-
-    #[test]
-    fn the_demo_says_what_it_can_be_scaled_to() {
-        for (flag, value, allowed) in [
-            ("--clusters", "3", "4..=1000"),
-            ("--period", "1500ms", "whole seconds"),
-            ("--period", "2m", "1s to 1m"),
-            ("--period", "often", "1s to 1m"),
-        ] {
-            let exit = parse(["sheetanchor", "demo", flag, value].map(OsString::from)).expect_err(value);
-            assert_eq!((exit.code, exit.text.lines().count()), (2, 1), "{}", exit.text);
-            assert!(exit.text.contains(flag) && exit.text.contains(allowed), "{}", exit.text);
-        }
-    }
-
-    #[test]
-    fn help_is_no_error() {
-        assert_eq!(parse(["sheetanchor", "--help"].map(OsString::from)).expect_err("help").code, 0);
-    }
 
     #[test]
     fn durations_are_kubernetes() {

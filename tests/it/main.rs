@@ -7,6 +7,7 @@ mod brake_model;
 mod detection;
 mod hub;
 mod invariants;
+mod readme;
 mod simulation;
 mod stage;
 mod twister;
