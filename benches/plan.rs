@@ -53,6 +53,7 @@ fn sites(count: usize) -> Vec<Site> {
             conditions: Vec::new(),
             allocatable: Some(all),
             used: None,
+            release: None,
         };
         let view = ClusterView { cluster: Arc::new(cluster), health: health.clone(), untainted: None };
         Site { view, headroom: Headroom::new(Some(all), None, Resources::default(), 0) }

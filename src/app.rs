@@ -175,7 +175,7 @@ async fn prepare(args: ServeArgs) -> anyhow::Result<Parts> {
     let identity = identity();
     let leader = LeaderConfig::new(timing, namespace, name, identity.clone())?;
     let tls = tls::server_config(&args.tls_cert_file, &args.tls_private_key_file, clock::wall())?;
-    let hub = hub(&args).await?;
+    let hub = hub(args.kubeconfig.as_deref()).await?;
     let listeners = Listeners {
         secure: listen("--bind-address, --secure-port", (args.bind_address, args.secure_port).into()).await?,
         admin: listen("--admin-bind-address", args.admin_bind_address).await?,
@@ -205,8 +205,12 @@ async fn prepare(args: ServeArgs) -> anyhow::Result<Parts> {
     })
 }
 
-async fn hub(args: &ServeArgs) -> anyhow::Result<Config> {
-    match &args.kubeconfig {
+/// The hub that a kubeconfig names; without one, that of the Pod's service account, or of the usual places.
+///
+/// # Errors
+/// One line that says what was tried.
+pub async fn hub(kubeconfig: Option<&Path>) -> anyhow::Result<Config> {
+    match kubeconfig {
         Some(path) => hub_of(path).await.with_context(|| format!("cannot use --kubeconfig \"{}\"", path.display())),
         None => Config::infer().await.map_err(|error| {
             // It names both tries; the kubeconfig is the one that a person can mend.

@@ -3,6 +3,7 @@
 mod command_line;
 mod demo;
 mod gates;
+mod release;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use crate::state::policy::Policy;
 pub use self::command_line::{Exit, parse};
 pub use self::demo::DemoArgs;
 pub use self::gates::FeatureGates;
+pub use self::release::ReleaseArgs;
 
 /// The node labels that other projects use to name a cluster.
 const KNOWN_NODE_LABELS: [&str; 2] = ["clusters.clusternet.io/cluster-id", "liqo.io/remote-cluster-id"];
@@ -41,6 +43,8 @@ pub enum Command {
     Serve(Box<ServeArgs>),
     /// Watch a cluster die: a simulated fleet and a scheduler around the real server, each step checked
     Demo(DemoArgs),
+    /// Say that clusters are dead, although the brake holds: they become Lost unless they beat
+    Release(ReleaseArgs),
 }
 
 /// How logs look.

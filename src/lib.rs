@@ -9,9 +9,11 @@
 //! - [`metrics`], [`config`], [`telemetry`] count, configure and log.
 //! - [`serve`] answers the scheduler and the API server from a snapshot; [`control`] watches and writes.
 //! - [`app`] wires them together.
+//! - [`cli`] says to the leader what people want.
 //! - [`demo`] shows it: a hub in memory, a simulated fleet, a script that checks each step.
 
 pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;

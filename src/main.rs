@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use sheetanchor::config::{self, Command, LoggingFormat, ServeArgs};
 use sheetanchor::control::error_line::error_line;
-use sheetanchor::{app, demo, telemetry};
+use sheetanchor::{app, cli, demo, telemetry};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -15,6 +15,7 @@ async fn main() -> ExitCode {
     let ended = match cli.command {
         Command::Serve(args) => serve(*args).await,
         Command::Demo(args) => demo::run(&args).await,
+        Command::Release(args) => cli::release::run(&args, &mut std::io::stdout()).await,
     };
     match ended {
         Ok(code) => ExitCode::from(code),

@@ -90,6 +90,10 @@ pub struct Condition {
     pub observed_generation: Option<i64>,
 }
 
+/// The annotation on a ManagedCluster by which a person says that it is dead, whatever the brake
+/// makes of the fleet. Its value is the stamp of the last beat: the next one voids it.
+pub const RELEASE_ANNOTATION: &str = "sheetanchor.dev/release";
+
 /// CPU and memory of a whole cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Resources {
@@ -128,9 +132,16 @@ pub struct Cluster {
     pub allocatable: Option<Resources>,
     /// `status.resourceUsage`.
     pub used: Option<Resources>,
+    /// [`RELEASE_ANNOTATION`].
+    pub release: Option<String>,
 }
 
 impl Cluster {
+    /// Whether a person said that it is dead, and it has not beaten since.
+    pub fn is_released(&self) -> bool {
+        self.release.is_some() && self.release == self.stamp
+    }
+
     /// Whether it is labelled as a spare.
     pub fn is_spare(&self) -> bool {
         self.labels.get(ROLE_LABEL).is_some_and(|role| role == "spare")
@@ -149,6 +160,22 @@ impl Cluster {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::testing::{mk_ready, mk_view};
+
+    #[test]
+    fn a_release_is_void_once_the_cluster_beats() {
+        for (release, stamp, expected) in [
+            (Some("t1"), Some("t1"), true),
+            (Some("t1"), Some("t2"), false),
+            (Some(""), None, false),
+            (None, Some("t1"), false),
+            (None, None, false),
+        ] {
+            let mut cluster = (*mk_view("a", mk_ready()).cluster).clone();
+            (cluster.release, cluster.stamp) = (release.map(Into::into), stamp.map(Into::into));
+            assert_eq!(cluster.is_released(), expected, "{release:?}, {stamp:?}");
+        }
+    }
 
     #[test]
     fn keys_have_two_parts() {

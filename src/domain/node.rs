@@ -129,6 +129,7 @@ mod tests {
             conditions: vec![],
             allocatable: None,
             used: None,
+            release: None,
         }
     }
 

@@ -106,6 +106,7 @@ pub(crate) fn mk_view(name: &str, health: Health) -> ClusterView {
         conditions: Vec::new(),
         allocatable: None,
         used: None,
+        release: None,
     };
     ClusterView { cluster: Arc::new(cluster), health, untainted: None }
 }

@@ -126,6 +126,7 @@ impl Entry {
     /// Judges its silence up to `known`; it is a little later, `now`. Returns whether the verdict changed.
     pub(super) fn judge(&mut self, known: Moment, now: Moment, braked: bool, policy: &HealthPolicy) -> bool {
         let adopted = self.health.adopted();
+        let braked = self.is_held(braked);
         if braked {
             self.health.hold(now);
         }
@@ -134,6 +135,11 @@ impl Entry {
             self.touch();
         }
         changed
+    }
+
+    /// Whether the brake, when it is on, holds this one: not where a person said that it is dead.
+    pub(super) fn is_held(&self, braked: bool) -> bool {
+        braked && !self.cluster.is_released()
     }
 
     fn touch(&mut self) {
@@ -242,7 +248,7 @@ impl Entry {
         let Some(taints) = taint::rewritten(&self.cluster.taints, context.taint_key, wanted) else { return };
         self.dirty = true;
         // While the brake is on no taint is added; one is still taken off a cluster that beats.
-        if context.braked && wanted.is_some() {
+        if self.is_held(context.braked) && wanted.is_some() {
             return;
         }
         let Some(attempt) = self.taints.attempt(&wanted, context.now, self.health.period()) else { return };
@@ -279,7 +285,7 @@ impl Entry {
         }
         self.dirty = true;
         // An incident is opened with its taint in place: one that is missing later was undone.
-        if status != "True" && (context.braked || !self.bears_wanted(context.taint_key)) {
+        if status != "True" && (self.is_held(context.braked) || !self.bears_wanted(context.taint_key)) {
             return;
         }
         if self.condition.attempt(&status, context.now, self.health.period()).is_none() {

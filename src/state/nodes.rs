@@ -172,7 +172,7 @@ impl NodeEntry {
         let annotation = (self.node.cluster_taints != unmirrored).then(|| unmirrored.clone());
         self.dirty = taints.is_some() || annotation.is_some();
         // As on the cluster itself: while the brake is on no taint is added.
-        let held = context.braked && fault.is_some();
+        let held = cluster.is_held(context.braked) && fault.is_some();
         let taints = taints.filter(|_| !held);
         if taints.is_none() && annotation.is_none() {
             return;

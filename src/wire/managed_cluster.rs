@@ -12,7 +12,7 @@ use kube::Resource;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::domain::cluster::{AgentReady, Cluster, ClusterKey, Condition, Resources};
+use crate::domain::cluster::{AgentReady, Cluster, ClusterKey, Condition, RELEASE_ANNOTATION, Resources};
 use crate::domain::taint::Taint;
 
 use super::json::or_default;
@@ -131,6 +131,7 @@ impl From<ManagedCluster> for Cluster {
             Some("False") => AgentReady::False,
             _ => AgentReady::Unknown,
         };
+        let release = metadata.annotations.as_ref().and_then(|all| all.get(RELEASE_ANNOTATION).cloned());
         Self {
             key: key(&metadata),
             uid: metadata.uid.unwrap_or_default(),
@@ -145,6 +146,7 @@ impl From<ManagedCluster> for Cluster {
             allocatable: resources(status.allocatable.get("cpu"), status.allocatable.get("memory")),
             used: status.resource_usage.and_then(|used| resources(Some(&used.cpu_usage), Some(&used.memory_usage))),
             conditions,
+            release,
         }
     }
 }
@@ -162,6 +164,12 @@ fn resources(cpu: Option<&Value>, memory: Option<&Value>) -> Option<Resources> {
 /// A merge patch that replaces `spec.taints`, and fails unless the object is still at `resource_version`.
 pub fn taints_patch(resource_version: &str, taints: &[Taint], pen: Pen<'_>) -> Value {
     json!({"metadata": {"resourceVersion": resource_version}, "spec": {"taints": taints_json(taints, pen)}})
+}
+
+/// A merge patch that says that the cluster is dead, as of the stamp of its last beat; it fails unless
+/// the object is still at `resource_version`.
+pub fn release_patch(resource_version: &str, stamp: &str) -> Value {
+    json!({"metadata": {"resourceVersion": resource_version, "annotations": {RELEASE_ANNOTATION: stamp}}})
 }
 
 /// A merge patch for `/status` that replaces `status.conditions`, and fails unless the object is

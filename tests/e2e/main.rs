@@ -36,6 +36,7 @@ mod likeness;
 mod manifests;
 mod odd_writes;
 mod placements;
+mod release;
 mod replicas;
 mod rights;
 mod scheduling;

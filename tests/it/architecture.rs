@@ -38,6 +38,11 @@ const ROOMS: &[Room] = &[
         may_import: &["domain", "clock", "wire", "state", "metrics", "config", "telemetry", "serve", "control"],
         does_without: &[],
     },
+    Room {
+        name: "cli",
+        may_import: &["domain", "clock", "wire", "state", "config", "control", "app", "cli"],
+        does_without: &["axum", "hyper"],
+    },
     // Nobody may import it: it names everybody, and nobody names it.
     Room {
         name: "demo",

@@ -12,10 +12,11 @@ use sheetanchor::config::Cli;
 fn table(command: &Command) -> String {
     let mut table = "| flag | default | meaning |\n|---|---|---|\n".to_owned();
     for arg in command.get_arguments().filter(|arg| !["help", "version"].contains(&arg.get_id().as_str())) {
-        let name = arg.get_long().expect("every argument is a flag");
+        let name = arg.get_long().map(|flag| format!("--{flag}"));
+        let name = name.unwrap_or_else(|| format!("<{}>…", arg.get_value_names().expect("a name")[0]));
         let help = arg.get_help().expect("every flag says what it means").to_string();
         let allowed = words(arg).map(|words| format!(": {words}")).unwrap_or_default();
-        writeln!(table, "| `--{name}` | {} | {} |", default(arg), (help + &allowed).replace('|', "\\|"))
+        writeln!(table, "| `{name}` | {} | {} |", default(arg), (help + &allowed).replace('|', "\\|"))
             .expect("a string");
     }
     table

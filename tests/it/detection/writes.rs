@@ -218,3 +218,26 @@ fn the_silent_have_1_5_periods_more_when_the_brake_lets_go() {
     assert_eq!((stage.verdict("a"), stage.taint("a")), (Verdict::Lost, Some(Fault::ClusterStatusUnknown)));
     assert!(names[1..].iter().all(|name| stage.taint(name).is_none()));
 }
+
+#[test]
+fn a_persons_word_that_a_cluster_is_dead_overrides_the_brake_until_it_beats() {
+    let names = ["a", "b", "c", "d", "e"];
+    let mut stage = Stage::with(&names.map(|name| (name, 10)));
+    stage.beats(&names, s(10), 2);
+    stage.run(s(300));
+    assert!(names.iter().all(|name| stage.verdict(name) == Verdict::Suspected));
+    let release = |cluster: &mut sheetanchor::domain::cluster::Cluster| cluster.release.clone_from(&cluster.stamp);
+    stage.change("a", release);
+    stage.change("b", release);
+    stage.run(s(14));
+    stage.beat("b");
+    stage.run(s(2));
+    let lost = (Verdict::Lost, Some(Fault::ClusterStatusUnknown));
+    assert_eq!((stage.verdict("a"), stage.taint("a")), lost, "1.5 periods later");
+    assert_eq!((stage.mirror("a"), stage.alive("a").map(|it| it.0)), (lost.1, Some("Unknown".into())));
+    assert_eq!((stage.verdict("b"), stage.taint("b")), (Verdict::Ready, None), "its beat voids the release");
+    for name in ["c", "d", "e"] {
+        assert_eq!((stage.verdict(name), stage.taint(name)), (Verdict::Suspected, None), "{name}");
+    }
+    assert!(stage.snapshot().brake.is_some());
+}

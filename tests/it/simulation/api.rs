@@ -223,6 +223,7 @@ pub(crate) fn registered(key: &str) -> Cluster {
         conditions: Vec::new(),
         allocatable: None,
         used: None,
+        release: None,
     }
 }
 
