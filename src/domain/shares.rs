@@ -59,6 +59,16 @@ impl<'a> Shares<'a> {
         self.0.entry(cluster).or_default().insert(feed, count);
     }
 
+    /// A cluster is there from now on, perhaps with nothing.
+    pub fn ensure(&mut self, cluster: &'a str) {
+        self.0.entry(cluster).or_default();
+    }
+
+    /// Gives a cluster what another one has, and nothing else.
+    pub fn double(&mut self, other: &str, cluster: &'a str) {
+        self.0.insert(cluster, self.0.get(other).cloned().unwrap_or_default());
+    }
+
     /// Whether a cluster has none of any feed.
     pub fn has_nothing(&self, cluster: &str) -> bool {
         self.0.get(cluster).is_none_or(|row| row.values().all(|count| *count == 0))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::domain::placement::ClusterView;
 use crate::domain::selector::{Requirement, Selector};
-use crate::domain::taint::Operator;
+use crate::domain::taint::{Fault, Operator};
 use crate::domain::testing::{at, mk_ready, mk_silent, mk_taint, mk_toleration, mk_view};
 
 mod exchange;
@@ -114,7 +114,8 @@ fn sub_groups() -> SubscriptionFacts {
 }
 
 fn review(fleet: &Clusters, old: &Placement, new: &Placement, facts: &SubscriptionFacts) -> Ruling {
-    Guard { mode: GuardMode::Full, fleet, taint_key: KEY, now: at(NOW_MILLIS) }.review(old, new, facts)
+    Guard { mode: GuardMode::Full, failover: true, sticky: false, fleet, taint_key: KEY, now: at(NOW_MILLIS) }
+        .review(old, new, facts)
 }
 
 /// What is stored in the end.
@@ -185,7 +186,7 @@ fn modes_switch_rules_off() {
     for (mode, keeps, refills) in
         [(GuardMode::Full, true, true), (GuardMode::NeverEmpty, false, true), (GuardMode::Off, false, false)]
     {
-        let guard = Guard { mode, fleet: &fleet, taint_key: KEY, now: at(NOW_MILLIS) };
+        let guard = Guard { mode, failover: true, sticky: false, fleet: &fleet, taint_key: KEY, now: at(NOW_MILLIS) };
         assert_eq!(guard.review(&old, &dropped, &replication()) != Ruling::Pass, keeps, "{mode:?}");
         assert_eq!(guard.review(&old, &emptied, &replication()) != Ruling::Pass, refills, "{mode:?}");
     }

@@ -100,7 +100,7 @@ proptest! {
     fn invariant_never_empty(states in clusters(), old in any_placement(), new in any_placement(), facts in facts(), full in any::<bool>()) {
         let fleet = fleet(&states);
         let mode = if full { GuardMode::Full } else { GuardMode::NeverEmpty };
-        let ruling = Guard { mode, fleet: &fleet, taint_key: KEY, now: at(NOW_MILLIS) }.review(&old, &new, &facts);
+        let ruling = Guard { mode, failover: true, sticky: false, fleet: &fleet, taint_key: KEY, now: at(NOW_MILLIS) }.review(&old, &new, &facts);
         let result = stored(&ruling, &new);
         prop_assert!(old.clusters.is_empty() || !result.clusters.is_empty());
         if new.clusters.is_empty() && !old.clusters.is_empty() {
@@ -136,7 +136,7 @@ proptest! {
                 prop_assert!(!only_ours(&fleet, &states, cluster) || held.contains(cluster), "{cluster} {:?}", result);
             }
         }
-        let off = Guard { mode: GuardMode::Off, fleet: &fleet, taint_key: KEY, now: at(NOW_MILLIS) };
+        let off = Guard { mode: GuardMode::Off, failover: true, sticky: false, fleet: &fleet, taint_key: KEY, now: at(NOW_MILLIS) };
         prop_assert_eq!(off.review(&old, &new, &facts), Ruling::Pass);
     }
 
