@@ -34,6 +34,7 @@ mod likeness;
 mod odd_writes;
 mod placements;
 mod replicas;
+mod rescued;
 mod scheduling;
 mod spares;
 mod stamps;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::exchange::{Exchange, Member};
-use super::rescues::Rescues;
+use super::rescues::{Forgotten, Rescues};
 use super::{Amendment, Guard, GuardMode, Rule, Ruling};
 use crate::domain::placement::Fleet;
 use crate::domain::shares::Shares;
@@ -55,18 +55,24 @@ impl<F: Fleet> Guard<'_, F> {
         let forgotten = rescues.forgotten(&was, &will);
         let kept: Vec<(&str, Cause)> = was
             .clusters()
-            .filter(|cluster| !will.has(cluster) && !forgotten.clusters.contains_key(cluster))
+            .filter(|cluster| !will.has(cluster) && !forgotten.has(cluster))
             .filter(|cluster| !(self.may_be_left(cluster) && rescues.is_relieved(cluster, &will)))
             .filter_map(|cluster| Some((cluster, self.cause_of_drop(cluster, facts)?)))
             .collect();
-        let places: BTreeMap<&str, &str> =
-            forgotten.clusters.into_iter().chain(kept.iter().map(|(cluster, _)| (*cluster, *cluster))).collect();
+        let places: BTreeMap<&str, &str> = forgotten
+            .clusters
+            .iter()
+            .map(|(cluster, place)| (*cluster, *place))
+            .chain(kept.iter().map(|(cluster, _)| (*cluster, *cluster)))
+            .collect();
         let restored = places.iter().map(|(cluster, place)| Member { cluster, group: self.group(place, facts) });
-        let added = will.clusters().filter(|cluster| !was.has(cluster));
+        let added = will.clusters().filter(|cluster| !was.has(cluster) && !rescues.is_target(cluster));
         let added = added.map(|cluster| Member { cluster, group: self.group(cluster, facts) }).collect();
         let mut exchange = Exchange { restored: restored.collect(), added, was, will };
         let mut out = exchange.run(facts);
-        let swapped = if self.sticky { self.swap_back(&mut exchange, &rescues, &mut out, facts) } else { Vec::new() };
+        let (swapped, swapped_out) =
+            if self.sticky { self.swap_back(&mut exchange, &rescues, &forgotten, facts) } else { Default::default() };
+        out.extend(swapped_out);
         let mut will = exchange.will;
         rescues.apply(&mut will);
         for (source, to) in forgotten.doubles {
@@ -82,20 +88,21 @@ impl<F: Fleet> Guard<'_, F> {
     }
 
     /// The rule *Sticky*: for each healthy cluster that was swapped, what the write added goes out.
-    /// Returns who stays; adds to `out` who goes.
+    /// Returns who stays, and who goes.
     fn swap_back<'a>(
         &self,
         exchange: &mut Exchange<'a>,
         rescues: &Rescues<'a>,
-        out: &mut BTreeSet<&'a str>,
+        forgotten: &Forgotten<'a>,
         facts: &SubscriptionFacts,
-    ) -> Vec<&'a str> {
+    ) -> (Vec<&'a str>, BTreeSet<&'a str>) {
         let will = &exchange.will;
         exchange.added.retain(|member| will.has(member.cluster));
         let mut free: BTreeMap<usize, usize> = BTreeMap::new();
         exchange.added.iter().filter_map(|member| member.group).for_each(|group| *free.entry(group).or_default() += 1);
         let dropped = exchange.was.clusters().filter(|cluster| !will.has(cluster));
-        let healthy = dropped.filter(|cluster| self.is_usable(cluster, facts) && !rescues.is_relieved(cluster, will));
+        let dropped = dropped.filter(|cluster| !forgotten.has(cluster) && !rescues.is_relieved(cluster, will));
+        let healthy = dropped.filter(|cluster| self.is_usable(cluster, facts));
         let members = healthy.filter_map(|cluster| {
             let labels = &self.fleet.view(cluster)?.cluster.labels;
             facts.subscriber(labels).map(|_| Member { cluster, group: self.group(cluster, facts) })
@@ -107,8 +114,8 @@ impl<F: Fleet> Guard<'_, F> {
                 |group: Option<usize>| free.get_mut(&group?).filter(|free| **free > 0).map(|free| *free -= 1);
             members.filter(|member| place(member.group).is_some()).collect()
         };
-        out.extend(if facts.dividing { exchange.by_replicas() } else { exchange.one_for_one() });
-        exchange.restored.iter().map(|member| member.cluster).collect()
+        let out = if facts.dividing { exchange.by_replicas() } else { exchange.one_for_one() };
+        (exchange.restored.iter().map(|member| member.cluster).collect(), out)
     }
 
     /// A write that cannot be read by cluster, and should have been amended.

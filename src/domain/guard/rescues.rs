@@ -18,7 +18,10 @@ use crate::domain::taint;
 
 /// The rescues that count for one write.
 pub(super) struct Rescues<'a> {
+    /// Those under whose `to` the part is, or will be when the write is stored.
     active: Vec<&'a Rescue>,
+    /// Those that have yet to move their part off a spare, which a scheduler knows nothing of.
+    waiting: Vec<&'a Rescue>,
     /// The clusters that nobody hears from.
     abandoned: BTreeSet<&'a str>,
     /// The clusters that stay out: all that the write gives them is for those that stand in.
@@ -32,6 +35,13 @@ pub(super) struct Forgotten<'a> {
     pub(super) clusters: BTreeMap<&'a str, &'a str>,
     /// `to`s to come back besides the cluster that they are to relieve, with as much as that has.
     pub(super) doubles: Vec<(&'a str, &'a str)>,
+}
+
+impl Forgotten<'_> {
+    /// Whether a cluster comes back for a rescue.
+    pub(super) fn has(&self, cluster: &str) -> bool {
+        self.clusters.contains_key(cluster) || self.doubles.iter().any(|(_, to)| *to == cluster)
+    }
 }
 
 /// The clusters that a rescue's part was on before, the last one first.
@@ -49,25 +59,25 @@ impl<F: Fleet> Guard<'_, F> {
         spec_hash: Option<i64>,
         facts: &'a SubscriptionFacts,
     ) -> Rescues<'a> {
-        let counts = |rescue: &&Rescue| {
-            let to = rescue.to.as_str();
-            let placed = before.contains(to) || after.contains(to);
-            rescue.spec_hash == spec_hash && !self.fleet.gone(to) && (placed || self.finishes(rescue, before, facts))
-        };
-        let all: Vec<&Rescue> = facts.rescues.iter().filter(counts).collect();
-        let involved = all.iter().flat_map(|rescue| sources(rescue).chain([rescue.to.as_str()]));
-        let abandoned: BTreeSet<&str> = involved.filter(|cluster| self.is_abandoned(cluster)).collect();
+        let recorded: Vec<&Rescue> = facts.rescues.iter().filter(|rescue| rescue.spec_hash == spec_hash).collect();
+        let standing = || recorded.iter().copied().filter(|rescue| !self.fleet.gone(rescue.to.as_str()));
+        let abandoned = standing().flat_map(|rescue| sources(rescue).chain([rescue.to.as_str()]));
+        let abandoned: BTreeSet<&str> = abandoned.filter(|cluster| self.is_abandoned(cluster)).collect();
+        let begun = |rescue: &&Rescue| before.contains(rescue.to.as_str()) || self.finishes(rescue, before, facts);
+        let begun: Vec<&Rescue> = standing().filter(begun).collect();
         // A spare that died in its turn: what moves its part on moves all of it.
-        let moves_on = |cluster: &str| all.iter().any(|other| sources(other).any(|source| source == cluster));
-        let passed_on = |to: &str| abandoned.contains(to) && moves_on(to);
-        let active: Vec<&Rescue> = all.iter().copied().filter(|rescue| !passed_on(rescue.to.as_str())).collect();
-        let mut rescues = Rescues { active, abandoned, left: BTreeSet::new() };
+        let moves_on = |to: &str| begun.iter().any(|other| sources(other).any(|source| source == to));
+        let placed = |to: &str| after.contains(to) || begun.iter().any(|other| other.to.as_str() == to);
+        let counts = |to: &str| placed(to) && !(abandoned.contains(to) && moves_on(to));
+        let active: Vec<&Rescue> = standing().filter(|rescue| counts(rescue.to.as_str())).collect();
+        let waits = |rescue: &&Rescue| rescue.from != rescue.home && !self.fleet.gone(rescue.from.as_str());
+        let waiting = recorded.iter().copied().filter(waits).collect();
+        let mut rescues = Rescues { active, waiting, abandoned, left: BTreeSet::new() };
         let whole = rescues.active.iter().filter(|rescue| rescue.replicas.is_none());
         rescues.left = whole
             .flat_map(|rescue| sources(rescue))
-            .filter(|source| {
-                rescues.abandoned.contains(source) || !before.contains(source) && !rescues.is_target(source)
-            })
+            .filter(|source| rescues.abandoned.contains(source) || !before.contains(source))
+            .filter(|source| !rescues.is_target(source))
             .collect();
         rescues
     }
@@ -126,15 +136,22 @@ impl<'a> Rescues<'a> {
     /// What the write forgot of moves that are finished, or under way.
     pub(super) fn forgotten(&self, was: &Shares<'a>, will: &Shares<'a>) -> Forgotten<'a> {
         let mut forgotten = Forgotten::default();
+        for rescue in &self.waiting {
+            let (from, to) = (rescue.from.as_str(), rescue.to.as_str());
+            let arrived = will.has(to) && self.is_target(to) && rescue.to != rescue.home;
+            if was.has(from) && !will.has(from) && !arrived {
+                forgotten.clusters.insert(from, rescue.home.as_str());
+            }
+        }
         for rescue in &self.active {
             let to = rescue.to.as_str();
             let lacks_to = was.has(to) && !will.has(to);
             let source = sources(rescue).find(|source| was.has(source));
             if let Some(source) = source
                 && !will.has(source)
-                && (lacks_to || rescue.to == rescue.home)
+                && lacks_to
             {
-                forgotten.clusters.insert(source, source);
+                forgotten.clusters.insert(source, rescue.home.as_str());
             }
             match source {
                 _ if !lacks_to => {}
@@ -167,11 +184,19 @@ impl<'a> Rescues<'a> {
     /// What the rescues made of the write, for people.
     pub(super) fn reasons(&self, written: &Shares<'a>, will: &Shares<'a>) -> Vec<String> {
         let mut reasons = Vec::new();
+        for rescue in &self.waiting {
+            let (from, to, failover) = (rescue.from.as_str(), &rescue.to, &rescue.failover);
+            if !written.has(from) && will.has(from) && !self.is_target(from) {
+                reasons.push(format!(
+                    "kept cluster \"{from}\": its move to \"{to}\" is not finished (Failover {failover})"
+                ));
+            }
+        }
         for rescue in &self.active {
             let (to, home, failover) = (rescue.to.as_str(), &rescue.home, &rescue.failover);
             let known = reasons.len();
             if !written.has(to) && will.has(to) {
-                let task = if rescue.to == *home { "it is being returned to" } else { "it stands in for" };
+                let task = if rescue.to == *home { "what ran there returns from" } else { "it stands in for" };
                 let whom = if rescue.to == *home { &rescue.from } else { home };
                 reasons.push(format!("kept cluster \"{to}\": {task} \"{whom}\" (Failover {failover})"));
             }
@@ -180,7 +205,7 @@ impl<'a> Rescues<'a> {
                     (true, false) => reasons.push(format!(
                         "left out cluster \"{source}\": cluster \"{to}\" stands in for it (Failover {failover})"
                     )),
-                    (false, true) if !self.is_target(source) => reasons.push(format!(
+                    (false, true) if *source == *home.as_str() && !self.is_target(source) => reasons.push(format!(
                         "kept cluster \"{source}\": its move to \"{to}\" is not finished (Failover {failover})"
                     )),
                     _ => {}
@@ -196,7 +221,8 @@ impl<'a> Rescues<'a> {
         reasons
     }
 
-    fn is_target(&self, cluster: &str) -> bool {
+    /// Whether a rescue runs its part there.
+    pub(super) fn is_target(&self, cluster: &str) -> bool {
         self.active.iter().any(|rescue| rescue.to.as_str() == cluster)
     }
 
@@ -230,14 +256,9 @@ impl<'a> Rescues<'a> {
         for rescue in &self.active {
             let to = rescue.to.as_str();
             for source in sources(rescue).filter(|source| self.left.contains(source)) {
-                if !shares.has(source) {
-                    continue;
+                if shares.has(source) {
+                    shares.hand_over(source, to);
                 }
-                shares.ensure(to);
-                for feed in shares.feeds() {
-                    shares.set(to, feed, shares.get(to, feed).saturating_add(shares.get(source, feed)));
-                }
-                shares.remove(&BTreeSet::from([source]));
             }
         }
     }

@@ -19,6 +19,7 @@ use crate::state::snapshot::{NodeHome, Undecodable};
 mod bindings;
 mod bodies;
 mod placements;
+mod rescues;
 
 const POD_BINDING: &str = include_str!("../../../tests/data/admission-pods-binding.json");
 const POD: &str = include_str!("../../../tests/data/admission-pods.json");
