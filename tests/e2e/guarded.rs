@@ -66,8 +66,13 @@ pub(crate) async fn label(scene: &Scene, name: &str, labels: Value) {
 /// Writes the whole list of taints of each ManagedCluster, as Clusternet's lifecycle does.
 pub(crate) async fn taint_each(scene: &Scene, taints: Value) {
     for name in scene.members.keys() {
-        patch_cluster(scene, name, json!({"spec": {"taints": taints}})).await;
+        taint(scene, name, taints.clone()).await;
     }
+}
+
+/// Writes the whole list of taints of a ManagedCluster.
+pub(crate) async fn taint(scene: &Scene, name: &str, taints: Value) {
+    patch_cluster(scene, name, json!({"spec": {"taints": taints}})).await;
 }
 
 async fn patch_cluster(scene: &Scene, name: &str, patch: Value) {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::guarded::{
-    bring_back, clusters, is_content, label, lose, outcomes, reviews, start, start_with, stored_each, taint_each,
-    until_attempted, until_placed,
+    bring_back, clusters, is_content, label, lose, outcomes, reviews, start, start_with, stored_each, taint,
+    taint_each, until_attempted, until_placed,
 };
 use crate::request::MERGE_PATCH;
 use crate::rival::Rival;
@@ -81,14 +81,18 @@ fn last_of(rival: &Rival, name: &str) -> (Value, Vec<String>) {
     (attempt.patch["status"]["bindingClusters"].clone(), attempt.answer.warnings)
 }
 
+async fn placements(scene: &Scene) -> Vec<Value> {
+    stored_each(scene, &ALL).await.into_iter().map(|(status, _)| status).collect()
+}
+
 /// Runs `event`, and shows that the rival's writes changed nothing, were asked about once each, and
 /// did not wake it again. Returns how many there were.
 async fn nothing_comes_of(scene: &Scene, rival: &mut Rival, event: impl AsyncFnOnce(&Scene, &mut Rival)) -> usize {
-    let (before, writes) = (stored_each(scene, &ALL).await, rival.writes());
+    let (before, writes) = (placements(scene).await, rival.writes());
     let asked = reviews(&scene.sheetanchor).await;
     event(scene, rival).await;
     is_content(rival).await;
-    assert_eq!(stored_each(scene, &ALL).await, before);
+    assert_eq!(placements(scene).await, before);
     let writes = rival.writes() - writes;
     assert_eq!(reviews(&scene.sheetanchor).await - asked, writes as u64, "one call for each write");
     writes
@@ -142,9 +146,9 @@ async fn invariant_replicas_conserved_what_was_rescued_stays_where_it_is_whateve
     })
     .await;
 
-    // The divided one is scaled, up and down, without eu-2 and the spare.
-    lose(&scene, "eu-2").await;
-    for (sum, written, stored) in [(9, json!([5, 4]), json!([4, 3, 2])), (7, json!([4, 3]), json!([3, 2, 2]))] {
+    // The divided one is scaled, up and down, without eu-2 and the spare: it gets what others gained.
+    scene.until_tainted("eu-2", Some("ClusterStatusUnknown")).await;
+    for (sum, written, stored) in [(9, json!([5, 4]), json!([5, 2, 2])), (7, json!([4, 3]), json!([4, 2, 1]))] {
         let attempts = rival.attempts("shared").len();
         scale(&scene.client, "shared", sum).await;
         until_attempted(&rival, "shared", attempts).await;
@@ -218,9 +222,15 @@ async fn invariant_healthy_untouched_with_sticky_bindings_a_rival_cannot_swap_he
     }
     assert_eq!(outcomes(&scene.sheetanchor).await["SwappedBack"], 2);
 
-    // One that no longer matches is dropped for a reason.
+    // One with a person's taint is dropped for a reason.
+    rival.pause();
+    taint(&scene, "eu-1", json!([{"key": "example.com/maintenance", "effect": "NoSchedule"}])).await;
+    eventually("the webhook to see the taint", PATIENCE, async || {
+        (scene.cluster("eu-1").await?["taints"] != json!([])).then_some(())
+    })
+    .await;
     rival.set_turn(0);
-    label(&scene, "eu-1", json!({"region": "us"})).await;
+    rival.resume().await;
     until_placed(&scene, "groups", &["eu-2", "eu-3"]).await;
     is_content(&mut rival).await;
 }

@@ -33,7 +33,7 @@ impl<F: Fleet> Guard<'_, F> {
             }
             (_, Err(fault)) => return self.unfit(&before, &after, &rescues, facts, &format!("in the write, {fault}")),
         };
-        let held = self.held(was, written.clone(), rescues, facts);
+        let held = self.held(was, &written, rescues, facts);
         if held.will == written {
             return Ruling::Pass;
         }
@@ -45,7 +45,7 @@ impl<F: Fleet> Guard<'_, F> {
     fn held<'a>(
         &self,
         mut was: Shares<'a>,
-        written: Shares<'a>,
+        written: &Shares<'a>,
         mut rescues: Rescues<'a>,
         facts: &SubscriptionFacts,
     ) -> Held<'a> {
@@ -78,7 +78,7 @@ impl<F: Fleet> Guard<'_, F> {
         for (source, to) in forgotten.doubles {
             will.double(source, to);
         }
-        let moved = rescues.reasons(&written, &will);
+        let moved = rescues.reasons(written, &will);
         let rule = match (moved.is_empty(), kept.is_empty()) {
             (false, _) => Rule::Apply,
             (true, false) => Rule::Restore,
