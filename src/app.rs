@@ -323,7 +323,12 @@ fn open_doors(parts: Parts, leadership: Leadership, tasks: &mut Tasks) -> anyhow
     let Parts { args, metrics, connections, doors, readiness, snapshots, listeners, tls, .. } = parts;
     let guardrails = Guardrails::new(RequestLimits::default());
     let scheduler = extender::Door::new(snapshots.clone(), doors.clone()).router();
-    let policy = AdmissionPolicy { binding: args.binding_policy, guard: args.subscription_guard };
+    let policy = AdmissionPolicy {
+        binding: args.binding_policy,
+        guard: args.subscription_guard,
+        failover: args.feature_gates.fail_over(),
+        sticky: args.feature_gates.sticky_bindings(),
+    };
     let webhook = admission::Door::new(snapshots.clone(), policy, doors).router();
     let secure = Router::new()
         .merge(guardrails.with_limits(scheduler, SCHEDULER_BODY_BYTES_MAX))

@@ -87,7 +87,8 @@ pub struct ServeArgs {
     #[arg(long, env = "SHEETANCHOR_METRICS_BIND_ADDRESS", value_name = "IP:PORT")]
     pub metrics_bind_address: Option<SocketAddr>,
 
-    /// Feature gates, as Name=true|false,…: FailOver (ALPHA, default false, locked in this version)
+    /// Feature gates, as Name=true|false,…: FailOver (ALPHA, default false, locked in this version),
+    /// StickyBindings (ALPHA, default false)
     #[arg(long, env = "SHEETANCHOR_FEATURE_GATES", value_name = "GATES", default_value = "", value_parser = gates::parse,
           hide_default_value = true)]
     pub feature_gates: FeatureGates,

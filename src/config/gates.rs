@@ -11,9 +11,13 @@ struct Gate {
     locked: bool,
 }
 
-/// All gates. `FailOver` is known, so that a manifest may say that it is off; what it would turn on
-/// is not part of this version.
-const GATES: [Gate; 1] = [Gate { name: "FailOver", stage: "ALPHA", default: false, locked: true }];
+/// What runs on a lost cluster is moved. It is known, so that a manifest may say that it is off; what
+/// it would turn on is not part of this version.
+const FAIL_OVER: Gate = Gate { name: "FailOver", stage: "ALPHA", default: false, locked: true };
+/// The guard's rule *Sticky*: the scheduler does not swap one healthy cluster for another.
+const STICKY_BINDINGS: Gate = Gate { name: "StickyBindings", stage: "ALPHA", default: false, locked: false };
+/// All gates.
+const GATES: [Gate; 2] = [FAIL_OVER, STICKY_BINDINGS];
 
 /// The gates that a command line sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,8 +26,21 @@ pub struct FeatureGates(BTreeMap<&'static str, bool>);
 impl FeatureGates {
     /// Every gate and its setting, as `Name=true|false`, for the log.
     pub fn settings(&self) -> String {
-        let setting = |gate: &Gate| self.0.get(gate.name).copied().unwrap_or(gate.default);
-        GATES.iter().map(|gate| format!("{}={}", gate.name, setting(gate))).collect::<Vec<_>>().join(",")
+        GATES.iter().map(|gate| format!("{}={}", gate.name, self.is_on(gate))).collect::<Vec<_>>().join(",")
+    }
+
+    /// Whether what runs on a lost cluster is moved.
+    pub fn fail_over(&self) -> bool {
+        self.is_on(&FAIL_OVER)
+    }
+
+    /// Whether the guard has the rule *Sticky*.
+    pub fn sticky_bindings(&self) -> bool {
+        self.is_on(&STICKY_BINDINGS)
+    }
+
+    fn is_on(&self, gate: &Gate) -> bool {
+        self.0.get(gate.name).copied().unwrap_or(gate.default)
     }
 }
 
@@ -58,19 +75,25 @@ mod tests {
     #[test]
     fn gates_are_read_as_kubernetes_reads_them() {
         for (text, expected) in [
-            ("", Ok("FailOver=false")),
-            ("FailOver=false", Ok("FailOver=false")),
-            (" FailOver=false, ", Ok("FailOver=false")),
+            ("", Ok("FailOver=false,StickyBindings=false")),
+            ("FailOver=false", Ok("FailOver=false,StickyBindings=false")),
+            (" FailOver=false, ,StickyBindings=true", Ok("FailOver=false,StickyBindings=true")),
+            ("StickyBindings=true,StickyBindings=false", Ok("FailOver=false,StickyBindings=false")),
             ("FailOver=true", Err("locked to false")),
             ("FailOver", Err("allowed: true, false")),
             ("FailOver=1", Err("allowed: true, false")),
             (
                 "Sticky=true",
-                Err("unknown feature gate \"Sticky\"; allowed: FailOver=true|false (ALPHA, default false)"),
+                Err("unknown feature gate \"Sticky\"; allowed: FailOver=true|false (ALPHA, default false), \
+                     StickyBindings=true|false (ALPHA, default false)"),
             ),
         ] {
             match (parse(text), expected) {
-                (Ok(gates), Ok(settings)) => assert_eq!(gates.settings(), settings, "{text}"),
+                (Ok(gates), Ok(settings)) => {
+                    assert_eq!(gates.settings(), settings, "{text}");
+                    let each = format!("FailOver={},StickyBindings={}", gates.fail_over(), gates.sticky_bindings());
+                    assert_eq!(each, settings, "{text}");
+                }
                 (Err(error), Err(part)) => assert!(error.contains(part), "{text}: {error}"),
                 (found, _) => panic!("{text}: {found:?}"),
             }

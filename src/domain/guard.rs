@@ -2,31 +2,25 @@
 //!
 //! Clusternet's scheduler answers our taints, and its own mistakes, by rewriting placements. The
 //! guard looks at such a write before it is stored and puts back what it should not have dropped.
-//! It chooses no targets and records nothing: the same two placements and the same fleet always
-//! give the same result, and a placement that it made, it leaves alone.
+//! It chooses no targets and records nothing: what moves where is read from the rescues that the
+//! migrator recorded. The same two placements, rescues and fleet always give the same result, and a
+//! placement that it made, it leaves alone.
 //!
 //! Invariant: a placement that had a cluster keeps one, and the guard itself takes out only what
-//! the same write added.
+//! the same write added, and what was rescued off a cluster that nobody hears from.
 
 mod exchange;
+mod hold;
+mod rescues;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::time::Duration;
 
-use self::exchange::{Exchange, Member};
 use super::placement::Fleet;
 use super::shares::Shares;
 use super::sight::Moment;
-use super::span::short;
 use super::subscription::{Placement, SubscriptionFacts};
-use super::taint::{self, Fault};
-
-/// A write may still be decided on our taint this long after the taint went: Clusternet's scheduler
-/// was seen to be 15 s late, and a busy one has more to do.
-const LATE_WRITE: Duration = Duration::from_secs(60);
 
 /// How much of the guard is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +40,10 @@ pub enum Rule {
     Empty,
     /// A cluster that was dropped only because of our taint stays.
     Restore,
+    /// What was rescued runs where the rescue says.
+    Apply,
+    /// A healthy cluster is not swapped for another.
+    Sticky,
 }
 
 impl Rule {
@@ -54,6 +52,8 @@ impl Rule {
         match self {
             Self::Empty => "Empty",
             Self::Restore => "Restore",
+            Self::Apply => "Apply",
+            Self::Sticky => "Sticky",
         }
     }
 }
@@ -72,7 +72,7 @@ pub enum Ruling {
 /// The placement that is stored instead of the one that was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Amendment {
-    /// The rule that asked for it.
+    /// The rule that asked for it; of several, the first in this order: Empty, Apply, Restore, Sticky.
     pub rule: Rule,
     /// The placement.
     pub placement: Placement,
@@ -85,6 +85,11 @@ pub struct Amendment {
 pub struct Guard<'a, F> {
     /// The rules in force.
     pub mode: GuardMode,
+    /// Failover is on: a move that was recorded may be finished. While it is off, what has moved
+    /// stays where it is, and what has not stays too.
+    pub failover: bool,
+    /// The rule *Sticky* is in force.
+    pub sticky: bool,
     /// The clusters.
     pub fleet: &'a F,
     /// The key of our taint.
@@ -100,14 +105,20 @@ impl<F: Fleet> Guard<'_, F> {
         if self.mode == GuardMode::Off || facts.deleting || old.clusters.is_empty() {
             return Ruling::Pass;
         }
-        if new.clusters.is_empty() {
-            return if facts.may_be_empty { Ruling::Pass } else { Ruling::Amend(self.refill(old)) };
+        if !new.clusters.is_empty() {
+            return self.hold(old, new, facts);
         }
-        if self.mode == GuardMode::Full && old.spec_hash == new.spec_hash {
-            self.keep_dropped(old, new, facts)
-        } else {
-            Ruling::Pass
+        if facts.may_be_empty {
+            return Ruling::Pass;
         }
+        let refilled = self.refill(old);
+        Ruling::Amend(match self.hold(old, &refilled.placement, facts) {
+            Ruling::Amend(held) => {
+                let reasons = [refilled.reasons, held.reasons].concat();
+                Amendment { reasons, placement: held.placement, ..refilled }
+            }
+            Ruling::Pass | Ruling::Unfit(_) => refilled,
+        })
     }
 
     /// The rule *Empty*. The hash is the old one too, so that the scheduler sees that the spec still
@@ -128,90 +139,5 @@ impl<F: Fleet> Guard<'_, F> {
             Err(_) => old.clone(),
         };
         Amendment { rule: Rule::Empty, placement, reasons }
-    }
-
-    /// The rule *Restore*.
-    fn keep_dropped(&self, old: &Placement, new: &Placement, facts: &SubscriptionFacts) -> Ruling {
-        let before: BTreeSet<&str> = old.clusters.iter().map(String::as_str).collect();
-        let after: BTreeSet<&str> = new.clusters.iter().map(String::as_str).collect();
-        let kept: Vec<(&str, Cause)> = before
-            .difference(&after)
-            .filter_map(|cluster| Some((*cluster, self.cause_of_drop(cluster, facts)?)))
-            .collect();
-        let Some((first, _)) = kept.first() else {
-            return Ruling::Pass;
-        };
-        let (was, will) = match (Shares::read(old), Shares::read(new)) {
-            (Ok(was), Ok(will)) => (was, will),
-            (Err(fault), _) => {
-                return Ruling::Unfit(format!("cannot keep cluster \"{first}\": before the write, {fault}"));
-            }
-            (_, Err(fault)) => return Ruling::Unfit(format!("cannot keep cluster \"{first}\": in the write, {fault}")),
-        };
-        let member = |cluster| Member { cluster, group: self.group(cluster, facts) };
-        let mut exchange = Exchange {
-            was,
-            will,
-            restored: kept.iter().map(|(cluster, _)| member(cluster)).collect(),
-            added: after.difference(&before).map(|cluster| member(cluster)).collect(),
-        };
-        let out = match (facts.dividing, facts.by_sub_group) {
-            (true, _) => exchange.by_replicas(),
-            (false, true) => exchange.one_for_one(),
-            (false, false) => {
-                exchange.restore();
-                BTreeSet::new()
-            }
-        };
-        let kept = kept
-            .iter()
-            .map(|(cluster, cause)| format!("kept cluster \"{cluster}\": it was dropped only because of our {cause}"));
-        let left_out = out
-            .iter()
-            .map(|cluster| format!("left out cluster \"{cluster}\": it was added in place of one that stays"));
-        let reasons = kept.chain(left_out).collect();
-        Ruling::Amend(Amendment { rule: Rule::Restore, placement: exchange.will.write(new), reasons })
-    }
-
-    /// Our taint, if nothing else explains that a cluster was dropped.
-    fn cause_of_drop(&self, cluster: &str, facts: &SubscriptionFacts) -> Option<Cause> {
-        let view = self.fleet.view(cluster)?;
-        facts.subscriber(&view.cluster.labels)?;
-        let untolerated = |fault: &Fault| !taint::tolerated(&fault.taint(self.taint_key), &facts.tolerations);
-        let mut written = None;
-        for taint in &view.cluster.taints {
-            if taint.effect.repels() && !taint::tolerated(taint, &facts.tolerations) {
-                written = Some(taint::ours(taint, self.taint_key)?);
-            }
-        }
-        // A verdict counts as its taint before that is written, or before we saw it written.
-        if let Some(fault) = written.or_else(|| view.health.fault().filter(untolerated)) {
-            return Some(Cause::Carried(fault));
-        }
-        let age = self.now.since(view.untainted?);
-        (age < LATE_WRITE && Fault::ALL.iter().any(untolerated)).then_some(Cause::Gone(age))
-    }
-
-    /// The sub-group that a cluster belongs to; where there are none, all are in the same.
-    fn group(&self, cluster: &str, facts: &SubscriptionFacts) -> Option<usize> {
-        if facts.by_sub_group { facts.subscriber(&self.fleet.view(cluster)?.cluster.labels) } else { Some(0) }
-    }
-}
-
-/// How our taint explains a drop.
-#[derive(Clone, Copy, Debug)]
-enum Cause {
-    /// The cluster carries it, or is about to.
-    Carried(Fault),
-    /// It went, so recently that the write may not know.
-    Gone(Duration),
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Carried(fault) => write!(f, "taint {}", fault.as_str()),
-            Self::Gone(age) => write!(f, "taint, which went {} ago", short(*age)),
-        }
     }
 }

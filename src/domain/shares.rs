@@ -59,6 +59,25 @@ impl<'a> Shares<'a> {
         self.0.entry(cluster).or_default().insert(feed, count);
     }
 
+    /// A cluster is there from now on, perhaps with nothing.
+    pub fn ensure(&mut self, cluster: &'a str) {
+        self.0.entry(cluster).or_default();
+    }
+
+    /// Gives a cluster, which is there from now on, as much again as another one has.
+    pub fn double(&mut self, other: &str, cluster: &'a str) {
+        self.ensure(cluster);
+        for feed in self.feeds() {
+            self.set(cluster, feed, self.get(cluster, feed).saturating_add(self.get(other, feed)));
+        }
+    }
+
+    /// Gives a cluster, which is there from now on, all that another one has. That one is no longer there.
+    pub fn hand_over(&mut self, other: &str, cluster: &'a str) {
+        self.double(other, cluster);
+        self.0.remove(other);
+    }
+
     /// Whether a cluster has none of any feed.
     pub fn has_nothing(&self, cluster: &str) -> bool {
         self.0.get(cluster).is_none_or(|row| row.values().all(|count| *count == 0))

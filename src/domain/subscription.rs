@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use super::rescue::Rescue;
 use super::selector::Selector;
 use super::taint::Toleration;
 
 /// The annotation whose value `true` lets a Subscription lose its last cluster.
 pub const ALLOW_EMPTY_ANNOTATION: &str = "sheetanchor.dev/allow-empty";
+
 /// The part of a Subscription's status that says where it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Placement {
@@ -36,6 +38,8 @@ pub struct SubscriptionFacts {
     pub may_be_empty: bool,
     /// It is being deleted.
     pub deleting: bool,
+    /// What was recorded to run elsewhere, in [`super::rescue::RESCUED_ANNOTATION`].
+    pub rescues: Vec<Rescue>,
 }
 
 impl SubscriptionFacts {

@@ -48,6 +48,13 @@ pub(crate) fn mk_not_ready() -> Health {
     health
 }
 
+/// One that was lost at 48 s, and beat then.
+pub(crate) fn mk_recovering() -> Health {
+    let mut health = mk_silent(false);
+    health.beat(at(48_000), mk_report(AgentReady::True), &POLICY);
+    health
+}
+
 /// One that was lost at 48 s and has been Ready again since 80 s.
 pub(crate) fn mk_returned() -> Health {
     let mut health = mk_silent(false);
@@ -64,8 +71,6 @@ pub(crate) fn mk_each() -> Vec<(&'static str, Health)> {
     late.judge(at(30_000), false, &POLICY);
     let mut never = Health::first_seen(at(0), false, mk_report(AgentReady::Unknown), None, &POLICY);
     never.judge(at(48_000), false, &POLICY);
-    let mut recovering = mk_silent(false);
-    recovering.beat(at(48_000), mk_report(AgentReady::True), &POLICY);
     let mut silenced = mk_not_ready();
     silenced.judge(at(63_000), true, &POLICY);
     vec![
@@ -76,7 +81,7 @@ pub(crate) fn mk_each() -> Vec<(&'static str, Health)> {
         ("Lost", mk_silent(false)),
         ("NotReady", mk_not_ready()),
         ("NeverReported", never),
-        ("Recovering", recovering),
+        ("Recovering", mk_recovering()),
     ]
 }
 

@@ -21,6 +21,7 @@ use tracing::{debug, info, warn};
 use crate::clock;
 use crate::domain::binding::{self, BindingPolicy, CLUSTER_ANNOTATION, ROLE_ANNOTATION};
 use crate::domain::guard::{Amendment, Guard, GuardMode, Rule, Ruling};
+use crate::domain::rescue::RESCUED_ANNOTATION;
 use crate::state::snapshot::{Snapshot, Snapshots};
 use crate::wire::admission::{Answer, Binding, Review, ReviewError};
 use crate::wire::subscription::{Stored, Written};
@@ -45,6 +46,10 @@ pub struct AdmissionPolicy {
     pub binding: BindingPolicy,
     /// For placements.
     pub guard: GuardMode,
+    /// For placements: moves that were recorded may be finished, because failover is on.
+    pub failover: bool,
+    /// For placements: a healthy cluster is not swapped for another.
+    pub sticky: bool,
 }
 
 /// What the door did with a request: a closed set, to count by.
@@ -66,7 +71,11 @@ pub enum AdmissionOutcome {
     Refilled,
     /// A cluster dropped because of our taint stayed in a placement.
     Kept,
-    /// Such a cluster could not stay: the replicas were not one number per cluster.
+    /// What was rescued was put where the rescue says.
+    Applied,
+    /// A healthy cluster that was swapped for another stayed.
+    SwappedBack,
+    /// A cluster that should have stayed could not: the replicas were not one number per cluster.
     Unfit,
     /// A placement was not looked at: the guard is off.
     GuardOff,
@@ -102,9 +111,12 @@ impl Door {
     async fn call(self, body: Bytes) -> Response {
         let (snapshot, policy, now) = (self.snapshots.load(), self.policy, clock::now());
         match handle_body(body, move |body| mutate(body, &snapshot, now, &policy)).await {
-            Ok((answer, outcome)) => {
-                self.counters.reviewed(outcome);
-                ([(CONTENT_TYPE, "application/json")], answer).into_response()
+            Ok(reply) => {
+                self.counters.reviewed(reply.outcome);
+                if reply.bad_annotation {
+                    self.counters.ignored_annotation();
+                }
+                ([(CONTENT_TYPE, "application/json")], reply.body).into_response()
             }
             Err(error) => {
                 self.counters.reviewed(AdmissionOutcome::Refused);
@@ -115,6 +127,17 @@ impl Door {
     }
 }
 
+/// What the API server gets, and what is counted of it.
+#[derive(Debug)]
+pub struct Reply {
+    /// An AdmissionReview.
+    pub body: Vec<u8>,
+    /// What was done.
+    pub outcome: AdmissionOutcome,
+    /// An annotation of ours could not be read, and was ignored.
+    pub bad_annotation: bool,
+}
+
 /// Answers one AdmissionReview.
 ///
 /// Fails when the body is none: then there is no uid to answer to.
@@ -123,24 +146,38 @@ pub fn mutate(
     snapshot: &Snapshot,
     now: Instant,
     policy: &AdmissionPolicy,
-) -> Result<(Vec<u8>, AdmissionOutcome), ReviewError> {
+) -> Result<Reply, ReviewError> {
     let review = Review::read(review)?;
     let case = Case { review: &review, snapshot, now, policy };
-    let (answer, outcome) = match (review.group(), review.resource(), &*review.sub_resource, &*review.operation) {
+    let decided = match (review.group(), review.resource(), &*review.sub_resource, &*review.operation) {
         ("", "pods", "binding", "CREATE") | ("", "bindings", "", "CREATE") if review.kind() == "Binding" => case.bind(),
         ("apps.clusternet.io", "subscriptions", "status", "UPDATE") => case.place(),
-        _ => Ok((Answer::allow(), AdmissionOutcome::Foreign)),
+        _ => Ok((Answer::allow(), AdmissionOutcome::Foreign).into()),
     }
     .unwrap_or_else(|error| {
         debug!(%error, resource = review.resource(), namespace = &*review.namespace, name = &*review.name,
             "allowed what could not be read");
-        (Answer::allow(), AdmissionOutcome::NotUnderstood)
+        (Answer::allow(), AdmissionOutcome::NotUnderstood).into()
     });
-    Ok((answer.to_json(&review.uid), outcome))
+    let Decided { answer, outcome, bad_annotation } = decided;
+    Ok(Reply { body: answer.to_json(&review.uid), outcome, bad_annotation })
 }
 
-/// An answer and its kind; an error when the object in the review cannot be read.
-type Decision = Result<(Answer, AdmissionOutcome), serde_json::Error>;
+/// An answer; an error when the object in the review cannot be read.
+type Decision = Result<Decided, serde_json::Error>;
+
+/// An answer and what is counted of it.
+struct Decided {
+    answer: Answer,
+    outcome: AdmissionOutcome,
+    bad_annotation: bool,
+}
+
+impl From<(Answer, AdmissionOutcome)> for Decided {
+    fn from((answer, outcome): (Answer, AdmissionOutcome)) -> Self {
+        Self { answer, outcome, bad_annotation: false }
+    }
+}
 
 /// One request.
 struct Case<'a> {
@@ -156,7 +193,7 @@ impl Case<'_> {
         let binding = Binding::read(self.review.object())?;
         let node = binding.node.as_deref();
         let Some(view) = node.and_then(|node| self.snapshot.cluster_of_node(node)) else {
-            return Ok((Answer::allow(), self.unless_unsynced(AdmissionOutcome::Unmapped)));
+            return Ok((Answer::allow(), self.unless_unsynced(AdmissionOutcome::Unmapped)).into());
         };
         let moment = self.snapshot.moment(self.now);
         let overtaken = binding::overtaken(view, moment, &self.snapshot.policy.health);
@@ -164,7 +201,7 @@ impl Case<'_> {
             let (namespace, pod) = (&*self.review.namespace, &*self.review.name);
             info!(namespace, pod, reason, "denied a binding");
             let reason = format!("{reason}; the scheduler will choose again");
-            return Ok((Answer::deny(CONFLICT, reason), AdmissionOutcome::Denied));
+            return Ok((Answer::deny(CONFLICT, reason), AdmissionOutcome::Denied).into());
         }
         let stamps = [(CLUSTER_ANNOTATION, view.key().as_str()), (ROLE_ANNOTATION, binding::role(&view.cluster))];
         let patch = binding.annotate(&stamps);
@@ -177,24 +214,36 @@ impl Case<'_> {
         if let Some(reason) = overtaken {
             answer = answer.with_warnings([reason.clone()]).with_audit(AUDIT_BINDING, reason);
         }
-        Ok((answer, outcome))
+        Ok((answer, outcome).into())
     }
 
     /// A write of a Subscription's placement.
     fn place(&self) -> Decision {
         if self.policy.guard == GuardMode::Off {
-            return Ok((Answer::allow(), AdmissionOutcome::GuardOff));
+            return Ok((Answer::allow(), AdmissionOutcome::GuardOff).into());
         }
         let old = Stored::read(self.review.old_object())?;
         let new = Written::read(self.review.object())?;
+        let (namespace, subscription) = (&*self.review.namespace, &*self.review.name);
+        if let Some(error) = &old.bad_rescues {
+            warn!(namespace, subscription, error, "ignored the annotation {RESCUED_ANNOTATION}");
+        }
+        let (answer, outcome) = self.guarded(&old, &new);
+        Ok(Decided { answer, outcome, bad_annotation: old.bad_rescues.is_some() })
+    }
+
+    /// What the guard makes of it.
+    fn guarded(&self, old: &Stored, new: &Written) -> (Answer, AdmissionOutcome) {
         let guard = Guard {
             mode: self.policy.guard,
+            failover: self.policy.failover,
+            sticky: self.policy.sticky,
             fleet: self.snapshot,
             taint_key: &self.snapshot.policy.taint_key,
             now: self.snapshot.moment(self.now),
         };
         let (namespace, subscription) = (&*self.review.namespace, &*self.review.name);
-        Ok(match guard.review(&old.placement, &new.placement, &old.facts) {
+        match guard.review(&old.placement, &new.placement, &old.facts) {
             Ruling::Pass => (Answer::allow(), self.unless_unsynced(AdmissionOutcome::Passed)),
             Ruling::Unfit(reason) => {
                 info!(namespace, subscription, reason, "could not guard a placement");
@@ -208,10 +257,12 @@ impl Case<'_> {
                 let outcome = match rule {
                     Rule::Empty => AdmissionOutcome::Refilled,
                     Rule::Restore => AdmissionOutcome::Kept,
+                    Rule::Apply => AdmissionOutcome::Applied,
+                    Rule::Sticky => AdmissionOutcome::SwappedBack,
                 };
                 (answer.with_audit(AUDIT_GUARD, note).with_warnings(reasons), outcome)
             }
-        })
+        }
     }
 
     /// That outcome, if the fleet was known when it was reached.

@@ -153,6 +153,7 @@ pub struct DoorCounters {
     calls: Family<CallLabels, Counter>,
     rejections: Family<RejectionLabels, Counter>,
     reviews: Family<ReviewLabels, Counter>,
+    ignored_annotations: Counter,
 }
 
 /// What became of a call of the scheduler.
@@ -188,6 +189,11 @@ impl DoorCounters {
         registry.register("extender_calls", "Calls of the scheduler by verb and outcome", self.calls.clone());
         registry.register("extender_rejected_nodes", "Nodes rejected by /filter, by reason", self.rejections.clone());
         registry.register("admission_reviews", "Reviews asked by the API server, by outcome", self.reviews.clone());
+        registry.register(
+            "admission_ignored_annotations",
+            "Reviews of a Subscription whose record of rescues could not be read",
+            self.ignored_annotations.clone(),
+        );
     }
 
     pub(super) fn called(&self, verb: Verb, outcome: CallOutcome) {
@@ -202,6 +208,10 @@ impl DoorCounters {
 
     pub(super) fn reviewed(&self, outcome: AdmissionOutcome) {
         self.reviews.get_or_create(&ReviewLabels { outcome }).inc();
+    }
+
+    pub(super) fn ignored_annotation(&self) {
+        self.ignored_annotations.inc();
     }
 }
 

@@ -13,6 +13,7 @@ use crate::domain::selector::{Requirement, Selector};
 use crate::domain::subscription::{Placement, SubscriptionFacts};
 use crate::domain::taint::Toleration;
 use crate::wire::patch::Patch;
+use crate::wire::rescue;
 
 /// A Subscription as the API server stores it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct Stored {
     pub placement: Placement,
     /// The rest that the guard must know.
     pub facts: SubscriptionFacts,
+    /// What is wrong with the annotation that records rescues, if it cannot be read: none counts then.
+    pub bad_rescues: Option<String>,
 }
 
 impl Stored {
@@ -30,17 +33,23 @@ impl Stored {
     pub fn read(json: &str) -> Result<Self, serde_json::Error> {
         let object: Object = serde_json::from_str(json)?;
         let metadata = object.metadata.unwrap_or_default();
+        let annotations = metadata.annotations.unwrap_or_default();
+        let (rescues, bad_rescues) = match annotations.rescued.as_deref().map(rescue::read) {
+            None => (Vec::new(), None),
+            Some(Ok(rescues)) => (rescues, None),
+            Some(Err(error)) => (Vec::new(), Some(error)),
+        };
         let spec = object.spec.unwrap_or_default();
         let facts = SubscriptionFacts {
             affinities: spec.subscribers.into_iter().flatten().map(|subscriber| subscriber.affinity()).collect(),
             tolerations: spec.cluster_tolerations.into_iter().flatten().map(Toleration::from).collect(),
             dividing: spec.scheduling_strategy.as_deref() == Some("Dividing"),
             by_sub_group: spec.scheduling_by_sub_group.unwrap_or(false),
-            may_be_empty: metadata.annotations.and_then(|annotations| annotations.allow_empty).as_deref()
-                == Some("true"),
+            may_be_empty: annotations.allow_empty.as_deref() == Some("true"),
             deleting: metadata.deletion_timestamp.is_some(),
+            rescues,
         };
-        Ok(Self { placement: object.status.unwrap_or_default().into(), facts })
+        Ok(Self { placement: object.status.unwrap_or_default().into(), facts, bad_rescues })
     }
 }
 
@@ -113,11 +122,14 @@ struct Metadata {
 }
 
 /// Those that mean something here: the others can be large.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Annotations {
     /// [`crate::domain::subscription::ALLOW_EMPTY_ANNOTATION`]
     #[serde(rename = "sheetanchor.dev/allow-empty")]
     allow_empty: Option<String>,
+    /// [`crate::domain::rescue::RESCUED_ANNOTATION`]
+    #[serde(rename = "sheetanchor.dev/rescued")]
+    rescued: Option<String>,
 }
 
 #[derive(Default, Deserialize)]

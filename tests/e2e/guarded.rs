@@ -10,14 +10,19 @@ use crate::request::MERGE_PATCH;
 use crate::rival::Rival;
 use crate::scene::{FLEET, Scene};
 use crate::sheetanchor::{Sheetanchor, register_webhook};
-use crate::subscriptions::{everywhere, status, subscribe, write_status};
+use crate::subscriptions::{everywhere, status, stored, subscribe, write_status};
 use crate::wait::{PATIENCE, eventually};
 
 /// Each member bears the label `tier=app`, and `region=` what comes before the dash of its name.
 pub(crate) async fn start(names: &[&str]) -> Scene {
+    start_with(names, &[]).await
+}
+
+/// The same, with further flags.
+pub(crate) async fn start_with(names: &[&str], extra_args: &[&str]) -> Scene {
     let labels = BTreeMap::from([("tier".to_owned(), "app".to_owned())]);
     let member = MemberOptions { labels, ..MemberOptions::default() };
-    let scene = Scene::start_with(names, &member, &[]).await;
+    let scene = Scene::start_with(names, &member, extra_args).await;
     for name in names {
         let region = name.split('-').next().unwrap();
         label(&scene, name, json!({"region": region})).await;
@@ -63,8 +68,13 @@ pub(crate) async fn label(scene: &Scene, name: &str, labels: Value) {
 /// Writes the whole list of taints of each ManagedCluster, as Clusternet's lifecycle does.
 pub(crate) async fn taint_each(scene: &Scene, taints: Value) {
     for name in scene.members.keys() {
-        patch_cluster(scene, name, json!({"spec": {"taints": taints}})).await;
+        taint(scene, name, taints.clone()).await;
     }
+}
+
+/// Writes the whole list of taints of a ManagedCluster.
+pub(crate) async fn taint(scene: &Scene, name: &str, taints: Value) {
+    patch_cluster(scene, name, json!({"spec": {"taints": taints}})).await;
 }
 
 async fn patch_cluster(scene: &Scene, name: &str, patch: Value) {
@@ -104,6 +114,25 @@ pub(crate) async fn until_placed(scene: &Scene, subscription: &str, names: &[&st
 pub(crate) async fn until_attempted(rival: &Rival, subscription: &str, before: usize) {
     let what = format!("the rival to write to {subscription} more than {before} times");
     eventually(&what, PATIENCE, async || (rival.attempts(subscription).len() > before).then_some(())).await;
+}
+
+/// What is stored of each: its placement and its resourceVersion, which a write of what is there
+/// already leaves alone.
+pub(crate) async fn stored_each(scene: &Scene, names: &[&str]) -> Vec<(Value, String)> {
+    let mut all = Vec::new();
+    for name in names {
+        let stored = stored(&scene.client, name).await;
+        all.push((stored.data["status"].clone(), stored.metadata.resource_version.unwrap()));
+    }
+    all
+}
+
+/// Shows that the rival has nothing more to say: it sees all that its last writes did, and is silent.
+pub(crate) async fn is_content(rival: &mut Rival) {
+    rival.catch_up().await;
+    let writes = rival.writes();
+    rival.catch_up().await;
+    assert_eq!(rival.writes(), writes, "the rival and the guard quarrel");
 }
 
 /// What `bindingClusters` names clusters of the fleet.

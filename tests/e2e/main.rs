@@ -39,6 +39,7 @@ mod placements;
 mod release;
 mod replicas;
 mod rights;
+mod rescued;
 mod scheduling;
 mod spares;
 mod stamps;

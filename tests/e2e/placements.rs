@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::guarded::{bring_back, clusters, label, lose, outcomes, reviews, start, until_attempted, until_placed};
+use crate::guarded::{
+    bring_back, clusters, is_content, label, lose, outcomes, reviews, start, stored_each, until_attempted, until_placed,
+};
 use crate::rival::Rival;
-use crate::scene::Scene;
-use crate::subscriptions::{FEED, change, everywhere, scale, shared, spec, status, stored, subscribe};
+use crate::subscriptions::{FEED, change, everywhere, scale, shared, spec, status, subscribe};
 use crate::wait::{PATIENCE, eventually};
 
 const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
@@ -21,25 +22,6 @@ fn by_region() -> Value {
         })
     };
     spec(&json!([subscriber("eu", 2), subscriber("us", 1)]), &json!({"schedulingBySubGroup": true}))
-}
-
-/// What is stored of each: its placement and its resourceVersion, which a write of what is there
-/// already leaves alone.
-async fn stored_each(scene: &Scene, names: &[&str]) -> Vec<(Value, String)> {
-    let mut all = Vec::new();
-    for name in names {
-        let stored = stored(&scene.client, name).await;
-        all.push((stored.data["status"].clone(), stored.metadata.resource_version.unwrap()));
-    }
-    all
-}
-
-/// Shows that the rival has nothing more to say: it sees all that its last writes did, and is silent.
-async fn is_content(rival: &mut Rival) {
-    rival.catch_up().await;
-    let writes = rival.writes();
-    rival.catch_up().await;
-    assert_eq!(rival.writes(), writes, "the rival and the guard quarrel");
 }
 
 #[tokio::test(flavor = "multi_thread")]

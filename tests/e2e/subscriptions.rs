@@ -12,6 +12,8 @@ use crate::request::{Answer, send};
 pub(crate) const NAMESPACE: &str = "default";
 /// The annotation that lets a Subscription lose its last cluster.
 pub(crate) const ALLOW_EMPTY: &str = "sheetanchor.dev/allow-empty";
+/// The annotation that records what was moved.
+pub(crate) const RESCUED: &str = "sheetanchor.dev/rescued";
 /// The feed of all Subscriptions here, as `status.replicas` names it.
 pub(crate) const FEED: &str = "apps/v1/Deployment/default/web";
 

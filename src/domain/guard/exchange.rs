@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::domain::shares::Shares;
+use crate::domain::subscription::SubscriptionFacts;
 
 /// A cluster and its sub-group, if it is in one.
 #[derive(Clone, Copy, Debug)]
@@ -24,9 +25,21 @@ pub(super) struct Exchange<'a> {
 }
 
 impl<'a> Exchange<'a> {
+    /// Puts the dropped clusters back, by the Subscription's strategy. Returns who goes out.
+    pub(super) fn run(&mut self, facts: &SubscriptionFacts) -> BTreeSet<&'a str> {
+        match (facts.dividing, facts.by_sub_group) {
+            (true, _) => self.by_replicas(),
+            (false, true) => self.one_for_one(),
+            (false, false) => {
+                self.restore();
+                BTreeSet::new()
+            }
+        }
+    }
+
     /// Puts the dropped clusters back with what they had. All that plain Replication needs: every
     /// matching cluster is bound there, so an addition has nothing to do with a drop.
-    pub(super) fn restore(&mut self) {
+    fn restore(&mut self) {
         for member in &self.restored {
             self.will.copy(&self.was, member.cluster);
         }
@@ -38,7 +51,8 @@ impl<'a> Exchange<'a> {
         self.restore();
         let mut out = BTreeSet::new();
         for member in &self.restored {
-            let rival = |added: &&Member| added.group == member.group && !out.contains(added.cluster);
+            let same_group = |added: &Member| added.group.is_some() && added.group == member.group;
+            let rival = |added: &&Member| same_group(added) && !out.contains(added.cluster);
             let rival = self.added.iter().rev().find(rival).map(|added| added.cluster);
             out.extend(rival);
         }

@@ -1,4 +1,5 @@
-//! Which writes the guard amends. Who pays for it is in `exchange`, the invariants in `invariants`.
+//! Which writes the guard amends for emptiness and for our taint. Who pays for it is in `exchange`,
+//! recorded moves in `rescues`, swaps in `sticky`, the invariants in `invariants`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -6,11 +7,13 @@ use std::sync::Arc;
 use super::*;
 use crate::domain::placement::ClusterView;
 use crate::domain::selector::{Requirement, Selector};
-use crate::domain::taint::Operator;
-use crate::domain::testing::{at, mk_ready, mk_silent, mk_taint, mk_toleration, mk_view};
+use crate::domain::taint::{Fault, Operator};
+use crate::domain::testing::{at, mk_not_ready, mk_ready, mk_recovering, mk_silent, mk_taint, mk_toleration, mk_view};
 
 mod exchange;
 mod invariants;
+mod rescues;
+mod sticky;
 
 const KEY: &str = "ours";
 const FEED: &str = "apps/v1/Deployment/default/web";
@@ -26,6 +29,10 @@ enum Is {
     Tainted,
     /// It is Lost, and the taint is not written yet.
     Lost,
+    /// Its agent says that it is not ready, and it carries our taint.
+    NotReady,
+    /// It was lost, beats again, and still carries our taint.
+    Recovering,
     /// It carries our taint and somebody else's.
     TaintedTwice,
     /// It carries our taint, and somebody else's that only discourages.
@@ -63,6 +70,8 @@ fn view(key: &str, is: Is) -> ClusterView {
         Is::Healthy => mk_view(name, mk_ready()),
         Is::Tainted => mk_view(name, mk_silent(false)).tainted(ours),
         Is::Lost => mk_view(name, mk_silent(false)),
+        Is::NotReady => mk_view(name, mk_not_ready()).tainted(Fault::ManagedClusterNotReady.taint(KEY)),
+        Is::Recovering => mk_view(name, mk_recovering()).tainted(ours),
         Is::TaintedTwice => mk_view(name, mk_silent(false)).tainted(ours).tainted(mk_taint("gpu", "", "NoExecute")),
         Is::TaintedAndDiscouraged => {
             mk_view(name, mk_silent(false)).tainted(ours).tainted(mk_taint("gpu", "", "PreferNoSchedule"))
@@ -114,7 +123,8 @@ fn sub_groups() -> SubscriptionFacts {
 }
 
 fn review(fleet: &Clusters, old: &Placement, new: &Placement, facts: &SubscriptionFacts) -> Ruling {
-    Guard { mode: GuardMode::Full, fleet, taint_key: KEY, now: at(NOW_MILLIS) }.review(old, new, facts)
+    Guard { mode: GuardMode::Full, failover: true, sticky: false, fleet, taint_key: KEY, now: at(NOW_MILLIS) }
+        .review(old, new, facts)
 }
 
 /// What is stored in the end.
@@ -185,7 +195,7 @@ fn modes_switch_rules_off() {
     for (mode, keeps, refills) in
         [(GuardMode::Full, true, true), (GuardMode::NeverEmpty, false, true), (GuardMode::Off, false, false)]
     {
-        let guard = Guard { mode, fleet: &fleet, taint_key: KEY, now: at(NOW_MILLIS) };
+        let guard = Guard { mode, failover: true, sticky: false, fleet: &fleet, taint_key: KEY, now: at(NOW_MILLIS) };
         assert_eq!(guard.review(&old, &dropped, &replication()) != Ruling::Pass, keeps, "{mode:?}");
         assert_eq!(guard.review(&old, &emptied, &replication()) != Ruling::Pass, refills, "{mode:?}");
     }

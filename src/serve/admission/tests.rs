@@ -19,6 +19,7 @@ use crate::state::snapshot::{NodeHome, Undecodable};
 mod bindings;
 mod bodies;
 mod placements;
+mod rescues;
 
 const POD_BINDING: &str = include_str!("../../../tests/data/admission-pods-binding.json");
 const POD: &str = include_str!("../../../tests/data/admission-pods.json");
@@ -26,7 +27,8 @@ const STATUS: &str = include_str!("../../../tests/data/admission-subscriptions-s
 const SUBSCRIPTION: &str = include_str!("../../../tests/data/admission-subscriptions.json");
 /// The node that [`POD_BINDING`] is to.
 const NODE: &str = "ip-10-16-0-1.eu-central-1.compute.internal";
-const STRICT: AdmissionPolicy = AdmissionPolicy { binding: BindingPolicy::Deny, guard: GuardMode::Full };
+const STRICT: AdmissionPolicy =
+    AdmissionPolicy { binding: BindingPolicy::Deny, guard: GuardMode::Full, failover: false, sticky: false };
 
 /// A cluster for [`STATUS`]' affinity.
 fn mk_prod(key: &str, health: Health) -> ClusterView {
@@ -50,6 +52,7 @@ fn snapshot(mut clusters: Vec<ClusterView>) -> Snapshot {
 #[derive(Debug)]
 struct Made {
     outcome: AdmissionOutcome,
+    bad_annotation: bool,
     response: Value,
     /// The object that is stored in the end; that of the request when it was denied.
     object: Value,
@@ -57,9 +60,8 @@ struct Made {
 
 /// Sends a review to the door, checks that the answer is one, and applies its patch.
 fn send(review: &Value, snapshot: &Snapshot, policy: AdmissionPolicy) -> Made {
-    let (answer, outcome) =
-        mutate(review.to_string().as_bytes(), snapshot, snapshot.taken.0, &policy).expect("an answer");
-    let answer: Value = serde_json::from_slice(&answer).expect("JSON");
+    let reply = mutate(review.to_string().as_bytes(), snapshot, snapshot.taken.0, &policy).expect("an answer");
+    let answer: Value = serde_json::from_slice(&reply.body).expect("JSON");
     assert_eq!(answer["apiVersion"], "admission.k8s.io/v1");
     assert_eq!(answer["kind"], "AdmissionReview");
     let response = answer["response"].clone();
@@ -75,7 +77,7 @@ fn send(review: &Value, snapshot: &Snapshot, policy: AdmissionPolicy) -> Made {
     for warning in response["warnings"].as_array().into_iter().flatten() {
         assert!(warning.as_str().is_some_and(|text| text.chars().count() <= 256), "{warning}");
     }
-    Made { outcome, response, object }
+    Made { outcome: reply.outcome, bad_annotation: reply.bad_annotation, response, object }
 }
 
 fn read(text: &str) -> Value {

@@ -148,6 +148,7 @@ async fn the_routes_answer_with_a_length_and_count() {
         r#"extender_calls_total{verb="prioritize",outcome="Answered"} 1"#,
         r#"extender_calls_total{verb="prioritize",outcome="Unsynced"} 1"#,
         r#"extender_rejected_nodes_total{reason="Lost"} 1"#,
+        "admission_ignored_annotations_total 0",
     ];
     assert_eq!(exposed(|registry| counters.register(registry)), expected);
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 /// A placement as text: clusters, and what each has of [`FEED`] if it is counted.
-fn parse(text: &str) -> Placement {
+pub(super) fn parse(text: &str) -> Placement {
     let names: Vec<String> = text.split(' ').map(|entry| format!("fleet/{entry}")).collect();
     let share = |entry: &str| entry.split_once('=').map(|(_, count)| count.parse().expect("a number"));
     let cluster = |entry: &'_ str| entry.split('=').next().map(str::to_owned).expect("a name");

@@ -77,8 +77,8 @@ fn deep_nesting_breaks_nothing() {
         };
         assert!(STATUS.contains(place), "{place}");
         let body = STATUS.replace(place, &with_deep);
-        let (_, made) = mutate(body.as_bytes(), &snapshot, snapshot.taken.0, &STRICT).expect("an answer");
-        assert_eq!(made, outcome, "{place}");
+        let reply = mutate(body.as_bytes(), &snapshot, snapshot.taken.0, &STRICT).expect("an answer");
+        assert_eq!(reply.outcome, outcome, "{place}");
     }
     assert!(refusal(deep.as_bytes()).starts_with("cannot read AdmissionReview"));
 }
@@ -114,6 +114,7 @@ async fn the_router_answers_and_counts() {
         r#"admission_reviews_total{outcome="Passed"} 1"#,
         r#"admission_reviews_total{outcome="Refilled"} 1"#,
         r#"admission_reviews_total{outcome="Refused"} 1"#,
+        "admission_ignored_annotations_total 0",
     ];
     assert_eq!(exposed(|registry| counters.register(registry)), expected);
 }
