@@ -26,6 +26,7 @@ const LOSS_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
 const RECOVERY_BEATS: u32 = 2;
 /// The losses after which that number stops doubling: 2 × 2³ = 16 beats.
 const COUNTED_LOSSES: usize = 4;
+
 /// What we conclude about a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verdict {

@@ -7,6 +7,7 @@ use super::taint::Toleration;
 
 /// The annotation whose value `true` lets a Subscription lose its last cluster.
 pub const ALLOW_EMPTY_ANNOTATION: &str = "sheetanchor.dev/allow-empty";
+
 /// The part of a Subscription's status that says where it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Placement {
