@@ -2,7 +2,7 @@
 //!
 //! The floors, each importing only from those above it in this list:
 //!
-//! - [`domain`] decides: health, brake, taints, placement, guard. Pure.
+//! - [`domain`] decides: health, brake, taints, placement, guard, plan. Pure.
 //! - [`clock`] reads the clocks; nothing else does.
 //! - [`wire`] turns Kubernetes' JSON into the domain's types and back.
 //! - [`state`] knows: the index that events go into, the snapshots that come out.

@@ -110,8 +110,8 @@ impl Monitor {
         if let Some(snapshot) = self.index.publication(now) {
             self.metrics.observe(&snapshot, self.index.beats());
             match (self.snapshots.load().blind, snapshot.blind) {
-                (false, true) => tracing::warn!("blind: the API server says nothing; until it does, no cluster ages"),
-                (true, false) => tracing::info!("the API server can be seen"),
+                (false, true) => tracing::warn!("blind: heartbeats cannot be seen; until they can, no cluster ages"),
+                (true, false) => tracing::info!("heartbeats can be seen"),
                 _ => {}
             }
             self.snapshots.publish(snapshot);

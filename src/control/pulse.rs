@@ -3,20 +3,16 @@
 //! The question is a read of one ManagedCluster's metadata: no cache answers it, only etcd, which
 //! also takes the heartbeats.
 
-use std::time::Duration;
-
 use kube::{Api, Client};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::domain::cluster::ClusterKey;
+use crate::state::ANSWER_TIMEOUT;
 use crate::state::action::Event;
 use crate::wire::managed_cluster::ManagedCluster;
 
 use super::error_line::error_line;
-
-/// An answer that takes longer is given up.
-const LIMIT: Duration = Duration::from_secs(2);
 
 /// Answers `questions`, by their number, until one of the channels closes.
 ///
@@ -26,7 +22,7 @@ pub async fn answer(client: Client, mut questions: mpsc::Receiver<(u64, ClusterK
     let mut told = false;
     while let Some((number, key)) = questions.recv().await {
         let api: Api<ManagedCluster> = Api::namespaced(client.clone(), key.namespace());
-        match timeout(LIMIT, api.get_metadata_opt(key.name())).await {
+        match timeout(ANSWER_TIMEOUT, api.get_metadata_opt(key.name())).await {
             Ok(Ok(_)) => {
                 told = false;
                 if events.send(Event::Answered(number)).await.is_err() {

@@ -91,7 +91,10 @@ impl Tainter {
             Write::Taints { key, resource_version, taints, fault } => {
                 let patch = merge(taints_patch(&resource_version, &taints, pen));
                 let stored = self.clusters(&key).patch(key.name(), &params, &patch).await?;
-                tracing::info!(cluster = %key, taint = fault.map_or("none", |fault| fault.as_str()), "taint written");
+                match fault {
+                    Some(fault) => tracing::info!(cluster = %key, taint = fault.as_str(), "taint written"),
+                    None => tracing::info!(cluster = %key, "taint removed"),
+                }
                 self.report(Event::ClusterRead(stored.into())).await;
             }
             Write::Conditions { key, resource_version, conditions } => {

@@ -48,8 +48,8 @@ struct Agent {
     period: Duration,
     /// The script lets it be silent.
     silent: bool,
-    /// An annotation lets it be silent.
-    hushed: bool,
+    /// [`SILENT`] lets it be silent.
+    annotated: bool,
 }
 
 impl Fleet {
@@ -119,7 +119,7 @@ impl Member {
         let spare = number >= actives;
         let name = if spare { format!("spare-{}", number - actives + 1) } else { active_name(number) };
         let api = Api::namespaced(hub.clone(), NAMESPACE);
-        let mut agent = Agent { api, name: name.clone(), spare, period: args.period, silent: false, hushed: false };
+        let mut agent = Agent { api, name: name.clone(), spare, period: args.period, silent: false, annotated: false };
         let joined = async {
             register(hub, &name, number, spare).await?;
             add_virtual_node(hub, &name).await?;
@@ -139,10 +139,10 @@ impl Agent {
         if self.silent {
             return Ok(());
         }
-        if self.hushed {
-            self.hushed = hushed(&self.api.get(&self.name).await?);
+        if self.annotated {
+            self.annotated = is_annotated(&self.api.get(&self.name).await?);
         }
-        if self.hushed { Ok(()) } else { self.beat().await.map(|_| ()) }
+        if self.annotated { Ok(()) } else { self.beat().await.map(|_| ()) }
     }
 
     /// Reports, and says when the request was sent.
@@ -177,13 +177,13 @@ impl Agent {
     async fn patch_status(&mut self, status: Value) -> kube::Result<()> {
         let patch = Patch::Merge(json!({"status": status}));
         let stored = self.api.patch_status(&self.name, &PatchParams::default(), &patch).await?;
-        self.hushed = hushed(&stored);
+        self.annotated = is_annotated(&stored);
         Ok(())
     }
 }
 
 /// Whether somebody who plays with the demo has annotated a cluster with [`SILENT`].
-fn hushed(cluster: &ManagedCluster) -> bool {
+fn is_annotated(cluster: &ManagedCluster) -> bool {
     cluster.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(SILENT))
 }
 

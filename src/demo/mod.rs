@@ -87,10 +87,10 @@ pub async fn play<W: Write>(
     timeline: &mut Timeline<W>,
 ) -> anyhow::Result<()> {
     let hub = install::hub_client(kubeconfig).await?;
-    install::namespaces(&hub, &[fleet::NAMESPACE, "sheetanchor-system"]).await?;
     let certs = certs::create(dir)?;
-    let fleet = Fleet::join(&hub, args).await?;
     let serve_args = serve_args(kubeconfig, &certs)?;
+    install::namespaces(&hub, &[fleet::NAMESPACE, &serve_args.leader_elect_resource_namespace]).await?;
+    let fleet = Fleet::join(&hub, args).await?;
     let server = Server::start(serve_args.clone()).await?;
     let (secure, admin) = (server.secure, server.admin);
     let script = async {

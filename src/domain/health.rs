@@ -26,6 +26,7 @@ const LOSS_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
 const RECOVERY_BEATS: u32 = 2;
 /// The losses after which that number stops doubling: 2 × 2³ = 16 beats.
 const COUNTED_LOSSES: usize = 4;
+
 /// What we conclude about a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verdict {
@@ -180,17 +181,19 @@ impl Health {
         self.last_beat = testimony;
     }
 
-    /// Judges the cluster's silence at `now`. Returns whether the verdict changed.
+    /// Judges the cluster's silence up to `sign`, the API server's last sign of life; it is a little
+    /// later, `now`. Returns whether the verdict changed.
     ///
-    /// `braked`: the brake is on, so nothing but a beat may change what the doors see.
-    pub fn judge(&mut self, now: Moment, braked: bool, policy: &HealthPolicy) -> bool {
+    /// `braked`: the brake is on, so nothing but a beat may change what the doors see. A silent cluster
+    /// then has the time for one more beat, counted from `now`.
+    pub fn judge(&mut self, sign: Moment, now: Moment, braked: bool, policy: &HealthPolicy) -> bool {
         let before = self.verdict();
-        let age = self.age(now);
-        if braked {
-            self.hold(now);
+        let age = self.age(sign);
+        if braked && self.age(now) > self.period {
+            self.reprieve = self.reprieve.max(now.plus(self.late_limit()));
         }
         let past_limit = age > self.limit(policy);
-        let falls = !braked && self.is_overdue(now, policy);
+        let falls = !braked && self.is_overdue(sign, policy);
         if falls && self.standing == Verdict::Lost && !self.inherited() {
             // The leader was a little faster than we, who have now seen the same silence to its limit.
             self.adopted = false;
@@ -198,25 +201,18 @@ impl Health {
         match self.standing {
             Verdict::Lost | Verdict::NeverReported | Verdict::Suspected => {}
             _ if falls => {
-                self.fall(now, if self.reported { Verdict::Lost } else { Verdict::NeverReported });
+                self.fall(sign, if self.reported { Verdict::Lost } else { Verdict::NeverReported });
             }
             Verdict::NotReady => {}
-            _ if self.not_ready_reports >= NOT_READY_REPORTS && !braked => self.fall(now, Verdict::NotReady),
+            _ if self.not_ready_reports >= NOT_READY_REPORTS && !braked => self.fall(sign, Verdict::NotReady),
             Verdict::Recovering => {}
-            Verdict::Ready if age > self.late_limit() => self.enter(now, Verdict::Late),
-            Verdict::Late if self.reported && age <= self.late_limit() => self.enter(now, Verdict::Ready),
+            Verdict::Ready if age > self.late_limit() => self.enter(sign, Verdict::Late),
+            Verdict::Late if self.reported && age <= self.late_limit() => self.enter(sign, Verdict::Ready),
             Verdict::Ready | Verdict::Late => {}
         }
         self.suspected =
             past_limit && self.reported && !matches!(self.standing, Verdict::Lost | Verdict::NeverReported);
         self.verdict() != before
-    }
-
-    /// The brake is on at `now`: a silent cluster has the time for one more beat from here.
-    pub fn hold(&mut self, now: Moment) {
-        if self.age(now) > self.period {
-            self.reprieve = self.reprieve.max(now.plus(self.late_limit()));
-        }
     }
 
     /// Whether silence alone makes it fall at `now`, when there is no brake.

@@ -33,6 +33,13 @@ impl Moment {
     }
 }
 
+/// The last sign of life: when, and which moment that was.
+#[derive(Clone, Copy, Debug)]
+struct Sign {
+    at: Instant,
+    moment: Moment,
+}
+
 /// Turns instants of our monotonic clock into moments.
 #[derive(Debug)]
 pub struct Sight {
@@ -41,16 +48,16 @@ pub struct Sight {
     /// When the last event came; a watch error takes us back to it, because the watch may have
     /// been dead ever since.
     heard: Moment,
-    /// The last sign of life: when, and which moment that was.
-    sign: (Instant, Moment),
-    blind: bool,
+    sign: Sign,
+    /// The watch is broken.
+    lost: bool,
 }
 
 impl Sight {
     /// Starts blind: nothing ages before the first list is complete.
     pub fn new(now: Instant) -> Self {
         let moment = Moment::default();
-        Self { looked: now, moment, heard: moment, sign: (now, moment), blind: true }
+        Self { looked: now, moment, heard: moment, sign: Sign { at: now, moment }, lost: true }
     }
 
     /// The moment that `now` is. Must be called at least once per [`LONGEST_GAP`].
@@ -59,8 +66,8 @@ impl Sight {
         self.looked = now;
         if gap > LONGEST_GAP {
             // We stood still, and could not hear either.
-            self.sign.0 += gap;
-        } else if !self.blind {
+            self.sign.at += gap;
+        } else if !self.lost {
             self.moment = self.moment.plus(gap);
         }
         self.moment
@@ -68,7 +75,7 @@ impl Sight {
 
     /// An event came through the watch just now: so far we could see. Returns the moment that this is.
     pub fn hear(&mut self) -> Moment {
-        self.live(self.looked, self.moment);
+        self.note_sign(self.looked, self.moment);
         self.heard = self.moment;
         self.moment
     }
@@ -76,54 +83,54 @@ impl Sight {
     /// The API server answered just now what it was asked at `asked`, which was this moment: then it
     /// lived. What came after ages nobody, if the answer took long.
     pub fn answered(&mut self, asked: Instant, moment: Moment) {
-        if asked <= self.sign.0 {
+        if asked <= self.sign.at {
             return;
         }
-        self.live(asked, moment.min(self.moment));
+        self.note_sign(asked, moment.min(self.moment));
         if self.looked.saturating_duration_since(asked) > LONGEST_ANSWER {
-            self.moment = self.known();
-            self.sign.0 = self.looked;
+            self.moment = self.sign.moment;
+            self.sign.at = self.looked;
         }
     }
 
     /// The watch broke: we have been blind since the last event.
     pub fn lose(&mut self) {
         self.moment = self.moment.min(self.heard);
-        self.sign.1 = self.sign.1.min(self.moment);
-        self.blind = true;
+        self.sign.moment = self.sign.moment.min(self.moment);
+        self.lost = true;
     }
 
     /// A complete list arrived at `now`: we see again.
     pub fn regain(&mut self, now: Instant) {
         self.look(now);
-        self.blind = false;
-        self.sign = (now, self.moment);
+        self.lost = false;
+        self.sign = Sign { at: now, moment: self.moment };
         self.heard = self.moment;
     }
 
     /// Whether we cannot see: the watch is broken, or the API server gives no sign of life.
     pub fn is_blind(&self) -> bool {
-        self.blind || self.quiet() > LONGEST_SILENCE
+        self.lost || self.since_sign() > LONGEST_SILENCE
     }
 
-    /// How long there was no sign of life.
-    pub fn quiet(&self) -> Duration {
-        self.looked.saturating_duration_since(self.sign.0)
+    /// How long ago the last sign of life was.
+    pub fn since_sign(&self) -> Duration {
+        self.looked.saturating_duration_since(self.sign.at)
     }
 
-    /// The moment up to which silence says something: that of the last sign of life.
-    pub fn known(&self) -> Moment {
-        self.sign.1
+    /// The moment of the last sign of life: up to then silence says something.
+    pub fn last_sign(&self) -> Moment {
+        self.sign.moment
     }
 
     /// A sign of life. What was hidden between two that are far apart ages nobody.
-    fn live(&mut self, at: Instant, moment: Moment) {
-        let (before, known) = self.sign;
-        if at.saturating_duration_since(before) <= LONGEST_SILENCE {
-            self.sign = (at, moment);
+    fn note_sign(&mut self, at: Instant, moment: Moment) {
+        let before = self.sign;
+        if at.saturating_duration_since(before.at) <= LONGEST_SILENCE {
+            self.sign = Sign { at, moment };
         } else {
-            self.moment = known.plus(self.moment.since(moment));
-            self.sign = (at, known);
+            self.moment = before.moment.plus(self.moment.since(moment));
+            self.sign.at = at;
         }
     }
 
@@ -193,11 +200,11 @@ mod tests {
         let (mut sight, start) = open();
         let asked = sight.look(start + ms(1_000));
         sight.look(start + ms(1_500));
-        assert_eq!(sight.known(), Moment::default());
+        assert_eq!(sight.last_sign(), Moment::default());
         sight.answered(start + ms(1_000), asked);
-        assert_eq!((sight.known(), sight.look(start + ms(1_600))), (Moment(ms(1_000)), Moment(ms(1_600))));
+        assert_eq!((sight.last_sign(), sight.look(start + ms(1_600))), (Moment(ms(1_000)), Moment(ms(1_600))));
         sight.hear();
-        assert_eq!(sight.known(), Moment(ms(1_600)));
+        assert_eq!(sight.last_sign(), Moment(ms(1_600)));
     }
 
     #[test]
@@ -214,7 +221,7 @@ mod tests {
             assert_eq!(sight.is_blind(), ms(hang) > LONGEST_SILENCE, "{hang} ms");
             sight.look(start + ms(hang + 10));
             sight.answered(start + ms(hang), asked);
-            assert_eq!((sight.known(), sight.is_blind()), (Moment(ms(counted)), false), "{hang} ms");
+            assert_eq!((sight.last_sign(), sight.is_blind()), (Moment(ms(counted)), false), "{hang} ms");
             assert_eq!(sight.look(start + ms(hang + 10)), Moment(ms(counted + 10)), "{hang} ms");
         }
     }
@@ -226,7 +233,7 @@ mod tests {
             let asked = sight.look(start + ms(1_000));
             sight.look(start + ms(1_000 + took));
             sight.answered(start + ms(1_000), asked);
-            assert_eq!(sight.known(), Moment(ms(1_000)), "{took} ms");
+            assert_eq!(sight.last_sign(), Moment(ms(1_000)), "{took} ms");
             assert_eq!(sight.look(start + ms(1_010 + took)), Moment(ms(1_010 + counted)), "{took} ms");
         }
     }
@@ -238,7 +245,7 @@ mod tests {
         sight.look(start + ms(1_500));
         sight.hear();
         sight.answered(start + ms(1_000), asked);
-        assert_eq!(sight.known(), Moment(ms(1_500)));
+        assert_eq!(sight.last_sign(), Moment(ms(1_500)));
     }
 
     #[test]
@@ -249,7 +256,7 @@ mod tests {
         let asked = sight.look(start + ms(2_000));
         sight.lose();
         sight.answered(start + ms(2_000), asked);
-        assert_eq!((sight.known(), sight.is_blind()), (Moment(ms(1_000)), true));
+        assert_eq!((sight.last_sign(), sight.is_blind()), (Moment(ms(1_000)), true));
     }
 
     #[test]

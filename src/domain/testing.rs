@@ -34,7 +34,7 @@ pub(crate) fn mk_ready() -> Health {
 /// One that last beat at 0, judged after 48 s of silence.
 pub(crate) fn mk_silent(braked: bool) -> Health {
     let mut health = mk_ready();
-    health.judge(at(48_000), braked, &POLICY);
+    health.judge(at(48_000), at(48_000), braked, &POLICY);
     health
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn mk_not_ready() -> Health {
     for ms in [0, 15_000] {
         health.beat(at(ms), mk_report(AgentReady::False), &POLICY);
     }
-    health.judge(at(15_000), false, &POLICY);
+    health.judge(at(15_000), at(15_000), false, &POLICY);
     health
 }
 
@@ -68,11 +68,11 @@ pub(crate) fn mk_returned() -> Health {
 /// A cluster of each verdict at 48 s, and one that is Suspected on top of NotReady.
 pub(crate) fn mk_each() -> Vec<(&'static str, Health)> {
     let mut late = mk_ready();
-    late.judge(at(30_000), false, &POLICY);
+    late.judge(at(30_000), at(30_000), false, &POLICY);
     let mut never = Health::first_seen(at(0), false, mk_report(AgentReady::Unknown), None, &POLICY);
-    never.judge(at(48_000), false, &POLICY);
+    never.judge(at(48_000), at(48_000), false, &POLICY);
     let mut silenced = mk_not_ready();
-    silenced.judge(at(63_000), true, &POLICY);
+    silenced.judge(at(63_000), at(63_000), true, &POLICY);
     vec![
         ("Ready", mk_ready()),
         ("Late", late),

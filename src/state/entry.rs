@@ -123,14 +123,10 @@ impl Entry {
         self.touch();
     }
 
-    /// Judges its silence up to `known`; it is a little later, `now`. Returns whether the verdict changed.
-    pub(super) fn judge(&mut self, known: Moment, now: Moment, braked: bool, policy: &HealthPolicy) -> bool {
+    /// Judges its silence, as [`Health::judge`] does. Returns whether the verdict changed.
+    pub(super) fn judge(&mut self, sign: Moment, now: Moment, braked: bool, policy: &HealthPolicy) -> bool {
         let adopted = self.health.adopted();
-        let braked = self.is_held(braked);
-        if braked {
-            self.health.hold(now);
-        }
-        let changed = self.health.judge(known, braked, policy);
+        let changed = self.health.judge(sign, now, self.is_held(braked), policy);
         if changed || adopted != self.health.adopted() {
             self.touch();
         }

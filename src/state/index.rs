@@ -24,8 +24,6 @@ use super::version::newer;
 
 /// Snapshots that only bring new ages are published this often; what the doors decide by, at once.
 const CALM_PUBLICATION: Duration = Duration::from_secs(1);
-/// Without a sign of life for so long, the API server is asked for one.
-const QUIET: Duration = Duration::from_secs(1);
 /// The brake's record is rewritten at most this often while it is on.
 const BRAKE_PACE: Duration = Duration::from_secs(5);
 
@@ -50,9 +48,8 @@ pub struct Index {
     homes: Arc<HashMap<Box<str>, NodeHome>>,
     beats: u64,
     urgent: bool,
-    published: Option<Instant>,
-    /// As at the last tick, or the last end or start of a watch.
-    blind: bool,
+    /// When the last snapshot was published, and whether we were blind.
+    published: Option<(Instant, bool)>,
 }
 
 impl Index {
@@ -76,7 +73,6 @@ impl Index {
             beats: 0,
             urgent: false,
             published: None,
-            blind: true,
         }
     }
 
@@ -95,12 +91,9 @@ impl Index {
             }
             Event::ClusterWatchBroke => {
                 self.sight.lose();
-                self.blind = true;
-                self.urgent = true;
             }
             Event::ClustersListed(listed) => {
                 self.sight.regain(now);
-                self.blind = false;
                 self.list_clusters(listed, moment, &mut actions);
             }
             Event::ClusterApplied(observed) => {
@@ -239,40 +232,25 @@ impl Index {
         if self.nodes.settle(self.clusters.values().map(|entry| &*entry.cluster), &policy) {
             self.urgent = true;
         }
-        self.ask(now, moment, actions);
-        let blind = self.sight.is_blind();
-        self.urgent |= std::mem::replace(&mut self.blind, blind) != blind;
-        if blind {
+        if self.clusters.is_empty() {
+            // There is no silence to misread.
+            self.sight.hear();
+        }
+        actions.extend(self.inquiry.ask(&self.clusters, &self.sight, &policy.health, now, moment));
+        if self.sight.is_blind() {
             return;
         }
-        let known = self.sight.known();
-        self.brake(known, actions);
+        let sign = self.sight.last_sign();
+        self.brake(sign, actions);
         let braked = self.brake.is_some();
         for entry in self.clusters.values_mut() {
-            if entry.judge(known, moment, braked, &policy.health) {
+            if entry.judge(sign, moment, braked, &policy.health) {
                 self.urgent = true;
-                actions.push(entry.verdict_notice(known, &policy.health));
+                actions.push(entry.verdict_notice(sign, &policy.health));
             }
         }
         if self.leading && self.nodes_listed {
-            self.plan_writes(now, known, actions);
-        }
-    }
-
-    /// Asks for a sign of life when there was none for a while, and when a verdict waits for one.
-    fn ask(&mut self, now: Instant, moment: Moment, actions: &mut Vec<Action>) {
-        let Some(key) = self.clusters.keys().next() else {
-            // There is no silence to misread.
-            self.sight.hear();
-            return;
-        };
-        if self.inquiry.is_open(now) {
-            return;
-        }
-        let (known, policy) = (self.sight.known(), &self.policy.health);
-        if self.sight.quiet() >= QUIET || self.clusters.values().any(|entry| entry.health.turns(known, moment, policy))
-        {
-            actions.push(Action::Ask(self.inquiry.ask(now, moment), key.clone()));
+            self.plan_writes(now, sign, actions);
         }
     }
 
@@ -358,19 +336,20 @@ impl Index {
 
     /// The snapshot to publish at `now`, when one is due.
     pub fn publication(&mut self, now: Instant) -> Option<Snapshot> {
-        let recent = self.published.is_some_and(|at| now < at + CALM_PUBLICATION);
+        let seen = self.sight.look(now);
+        let blind = self.sight.is_blind();
+        let moment = if blind { self.sight.last_sign() } else { seen };
+        let recent = self.published.is_some_and(|(at, then)| now < at + CALM_PUBLICATION && blind == then);
         // A node between two homes would pass as one of no cluster: the next tick settles it.
         if !self.is_complete() || self.nodes.is_stale() || (recent && !self.urgent) {
             return None;
         }
         self.urgent = false;
-        self.published = Some(now);
-        Some(self.snapshot(now))
+        self.published = Some((now, blind));
+        Some(self.snapshot(now, moment, blind))
     }
 
-    fn snapshot(&mut self, now: Instant) -> Snapshot {
-        let seen = self.sight.look(now);
-        let moment = if self.blind { self.sight.known() } else { seen };
+    fn snapshot(&mut self, now: Instant, moment: Moment, blind: bool) -> Snapshot {
         let clusters: Vec<_> = self.clusters.values_mut().map(Entry::view).collect();
         let taint_key = &self.policy.taint_key;
         let homes = self.nodes.homes().filter_map(|entry| {
@@ -391,7 +370,7 @@ impl Index {
             clusters,
             nodes: Arc::clone(&self.homes),
             brake: self.brake.clone(),
-            blind: self.blind,
+            blind,
             undecodable: self.undecodable.values().cloned().collect(),
             taken: (now, moment),
             policy: Arc::clone(&self.policy),

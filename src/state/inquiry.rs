@@ -1,11 +1,19 @@
 //! The questions that the API server is asked for a sign of life.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::domain::sight::Moment;
+use crate::domain::cluster::ClusterKey;
+use crate::domain::health::HealthPolicy;
+use crate::domain::sight::{Moment, Sight};
+
+use super::action::Action;
+use super::entry::Entry;
 
 /// A question without an answer is given up after this, and asked again.
-const LIMIT: Duration = Duration::from_secs(2);
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Without a sign of life for so long, the API server is asked for one.
+const LONGEST_QUIET: Duration = Duration::from_secs(1);
 
 /// At most one question is open.
 #[derive(Debug, Default)]
@@ -15,16 +23,28 @@ pub(super) struct Inquiry {
 }
 
 impl Inquiry {
-    /// Whether a question is open at `now`.
-    pub(super) fn is_open(&self, now: Instant) -> bool {
-        self.open.is_some_and(|(at, _)| now < at + LIMIT)
-    }
-
-    /// Asks at `now`, which is this moment. Returns the number of the question.
-    pub(super) fn ask(&mut self, now: Instant, moment: Moment) -> u64 {
+    /// The question to be asked at `now`, which is this moment: when there was no sign of life for a
+    /// while, and when a verdict waits for one.
+    pub(super) fn ask(
+        &mut self,
+        clusters: &BTreeMap<ClusterKey, Entry>,
+        sight: &Sight,
+        policy: &HealthPolicy,
+        now: Instant,
+        moment: Moment,
+    ) -> Option<Action> {
+        if self.open.is_some_and(|(at, _)| now < at + ANSWER_TIMEOUT) {
+            return None;
+        }
+        let sign = sight.last_sign();
+        let waits = |entry: &Entry| entry.health.turns(sign, moment, policy);
+        if sight.since_sign() < LONGEST_QUIET && !clusters.values().any(waits) {
+            return None;
+        }
+        let key = clusters.keys().next()?;
         self.open = Some((now, moment));
         self.asked += 1;
-        self.asked
+        Some(Action::Ask(self.asked, key.clone()))
     }
 
     /// The question of this number was answered. Returns when it was asked, unless it was given up.

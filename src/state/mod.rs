@@ -11,3 +11,4 @@ pub mod snapshot;
 mod version;
 
 pub use entry::ALIVE_CONDITION;
+pub use inquiry::ANSWER_TIMEOUT;

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use x509_parser::parse_x509_certificate;
 
-use crate::kubectl::{render, repository};
+use crate::kubectl::{render, repository, succeed};
 use crate::pki::text;
 use crate::process::{EndsWithStdin, Process};
 use crate::start_errors::{StartFiles, serve};
@@ -23,10 +23,6 @@ use crate::wait::{PATIENCE, eventually};
 /// Runs gen.sh by the name of its interpreter, as `PATH` need not know it.
 pub(crate) fn gen_sh(args: &[&str]) -> Output {
     Command::new("/bin/sh").arg(repository("certs/gen.sh")).args(args).output().unwrap()
-}
-
-fn succeed(output: &Output) {
-    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
 
 /// What gen.sh says when it refuses: one line.
@@ -52,8 +48,8 @@ async fn what_gen_sh_makes_is_verified_under_every_name() {
     let dir = tempfile::tempdir().unwrap();
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let (made, other) = (dir.path().join("made"), dir.path().join("other"));
-    succeed(&gen_sh(&["--out", text(&made), "--cluster-ip", "10.0.0.42"]));
-    succeed(&gen_sh(&["--out", text(&other)]));
+    succeed(gen_sh(&["--out", text(&made), "--cluster-ip", "10.0.0.42"]));
+    succeed(gen_sh(&["--out", text(&other)]));
     assert_eq!(fs::metadata(&made).unwrap().permissions().mode() & 0o777, 0o700);
     for name in ["ca.key", "tls.key", "scheduler.key"] {
         assert_eq!(fs::metadata(made.join(name)).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
@@ -94,8 +90,8 @@ async fn what_gen_sh_makes_is_verified_under_every_name() {
 fn its_client_certificate_is_the_schedulers_and_new_leaves_may_have_the_old_authority() {
     let dir = tempfile::tempdir().unwrap();
     let (made, renewed) = (dir.path().join("made"), dir.path().join("renewed"));
-    succeed(&gen_sh(&["--out", text(&made)]));
-    succeed(&gen_sh(&["--out", text(&renewed), "--ca", text(&made)]));
+    succeed(gen_sh(&["--out", text(&made)]));
+    succeed(gen_sh(&["--out", text(&renewed), "--ca", text(&made)]));
 
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let trusted = WebPkiClientVerifier::builder_with_provider(roots(&made.join("ca.crt")), provider).build().unwrap();
@@ -118,7 +114,7 @@ fn its_client_certificate_is_the_schedulers_and_new_leaves_may_have_the_old_auth
 fn gen_sh_refuses_in_one_line_and_touches_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let made = dir.path().join("made");
-    succeed(&gen_sh(&["--out", text(&made)]));
+    succeed(gen_sh(&["--out", text(&made)]));
     let before = fs::read(made.join("tls.key")).unwrap();
     assert!(refusal(&gen_sh(&["--out", text(&made)])).contains("nothing is overwritten"));
     assert_eq!(fs::read(made.join("tls.key")).unwrap(), before);
@@ -142,14 +138,14 @@ fn gen_sh_refuses_in_one_line_and_touches_nothing() {
     assert_eq!(left, ["made"]);
 
     let help = gen_sh(&["--help"]);
-    assert!(help.status.success() && String::from_utf8(help.stdout).unwrap().starts_with("usage: certs/gen.sh"));
+    assert!(succeed(help).starts_with("usage: certs/gen.sh"));
 }
 
 #[test]
 fn its_component_brings_the_secret_to_the_pods_and_the_authority_to_every_webhook() {
     let dir = tempfile::tempdir().unwrap();
     let made = dir.path().join("certs");
-    succeed(&gen_sh(&["--out", text(&made)]));
+    succeed(gen_sh(&["--out", text(&made)]));
     fs::create_dir(dir.path().join("hub")).unwrap();
     std::os::unix::fs::symlink(repository("manifests"), dir.path().join("manifests")).unwrap();
     let kustomization = "resources: [../manifests/base]\ncomponents: [../certs]\n";

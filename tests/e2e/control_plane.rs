@@ -131,16 +131,6 @@ impl ControlPlane {
         self.dir.path()
     }
 
-    /// The API server's process, to pause or signal it.
-    pub(crate) fn api_server(&self) -> &Process {
-        self.api_server.as_ref().expect("the API server is stopped")
-    }
-
-    /// The scheduler's process.
-    pub(crate) fn scheduler(&self) -> &Process {
-        self.scheduler.as_ref().expect("no scheduler was started")
-    }
-
     /// Kills the API server: connections break at once, and new ones are refused.
     pub(crate) fn stop_api_server(&mut self) {
         drop(self.api_server.take());

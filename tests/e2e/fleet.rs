@@ -63,12 +63,8 @@ pub(crate) async fn ensure_namespace(client: &Client, name: &str) {
 
 /// One member cluster and its agent, which stops when this is dropped.
 pub(crate) struct Member {
-    /// The namespace of its ManagedCluster.
-    pub(crate) namespace: String,
     /// The name of its ManagedCluster.
     pub(crate) name: String,
-    /// Its `spec.clusterId`.
-    pub(crate) cluster_id: String,
     agent: Arc<Mutex<Agent>>,
     beater: AbortHandle,
 }
@@ -115,7 +111,7 @@ impl Member {
         }));
         agent.lock().await.beat().await.unwrap();
         let beater = tokio::spawn(beat_forever(agent.clone(), period)).abort_handle();
-        Self { namespace: namespace.to_owned(), name: name.to_owned(), cluster_id, agent, beater }
+        Self { name: name.to_owned(), agent, beater }
     }
 
     /// Falls silent: when this returns, the last beat has been answered.
@@ -143,12 +139,6 @@ impl Member {
     /// Sends one beat now, whether or not the member is stopped.
     pub(crate) async fn beat(&self) {
         self.agent.lock().await.beat().await.unwrap();
-    }
-
-    /// The label that ties a virtual node to this member.
-    pub(crate) fn node_label(&self) -> (&'static str, String) {
-        let value = format!("{}.{}", self.namespace, self.name);
-        ("sheetanchor.dev/cluster", value)
     }
 
     /// The ManagedCluster as it is stored now.

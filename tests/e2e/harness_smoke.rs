@@ -69,8 +69,8 @@ async fn the_api_server_comes_back_with_what_it_had() {
     control_plane.restart_api_server().await;
 
     next_beat(&member).await;
-    control_plane.api_server().pause();
-    control_plane.api_server().resume();
+    control_plane.hang_api_server();
+    control_plane.wake_api_server();
     get(&client, "/readyz").await.unwrap();
 
     // Certificates name users, and RBAC believes them.

@@ -34,7 +34,8 @@ pub(crate) fn kubectl(control_plane: &ControlPlane, args: &[&str]) -> String {
     succeed(try_kubectl(control_plane, args))
 }
 
-fn succeed(output: Output) -> String {
+/// What a command printed that must have succeeded, without a word on standard error.
+pub(crate) fn succeed(output: Output) -> String {
     let (said, printed) = (String::from_utf8(output.stderr).unwrap(), String::from_utf8(output.stdout).unwrap());
     assert!(output.status.success() && said.is_empty(), "{}: {said}{printed}", output.status);
     printed

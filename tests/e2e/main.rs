@@ -7,7 +7,6 @@
 #![allow(clippy::disallowed_methods, reason = "end-to-end tests live on the real clock")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the report")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a failing test shows the logs of what it started")]
-#![allow(dead_code, reason = "the harness is a vocabulary: not every word is used at every time")]
 
 mod control_plane;
 mod fleet;
@@ -38,8 +37,8 @@ mod odd_writes;
 mod placements;
 mod release;
 mod replicas;
-mod rights;
 mod rescued;
+mod rights;
 mod scheduling;
 mod spares;
 mod stamps;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::certificates::gen_sh;
 use crate::control_plane::{ControlPlane, Options, get, program};
 use crate::fleet::ensure_namespace;
-use crate::kubectl::{kubectl, render, repository};
+use crate::kubectl::{kubectl, render, repository, succeed};
 use crate::nodes::add_virtual_node;
 use crate::pki::text;
 use crate::scene::Scene;
@@ -106,7 +106,7 @@ async fn kubectl_apply_installs_each_overlay_and_finds_nothing_to_change_the_sec
 async fn the_readmes_kustomization_installs_with_certificates_of_ones_own() {
     let dir = tempfile::tempdir().unwrap();
     let certs = dir.path().join("certs/out");
-    assert!(gen_sh(&["--out", text(&certs)]).status.success());
+    succeed(gen_sh(&["--out", text(&certs)]));
     symlink(repository("manifests"), dir.path().join("manifests")).unwrap();
     let hub = dir.path().join("hub");
     fs::create_dir(&hub).unwrap();
@@ -131,7 +131,7 @@ async fn the_commands_of_the_certificates_readme_install_them_by_hand() {
     let control_plane = hub(&[]).await;
     kubectl(&control_plane, &["apply", "-k", &repository("manifests/base")]);
     let dir = tempfile::tempdir().unwrap();
-    assert!(gen_sh(&["--out", text(&dir.path().join("certs/out"))]).status.success());
+    succeed(gen_sh(&["--out", text(&dir.path().join("certs/out"))]));
     let readme = fs::read_to_string(repository("certs/README.md")).unwrap();
     let (_, rest) = readme.split_once("\n\n```\nkubectl -n sheetanchor-system create secret").unwrap();
     let commands = format!("kubectl -n sheetanchor-system create secret{}", rest.split_once("```").unwrap().0);
@@ -147,8 +147,7 @@ async fn the_commands_of_the_certificates_readme_install_them_by_hand() {
     let path = format!("{}:{}", text(dir.path()), std::env::var("PATH").unwrap());
     let mut shell = Command::new("/bin/sh");
     shell.args(["-euc", &commands]).current_dir(dir.path()).env("PATH", path).env("HOME", dir.path());
-    let output = shell.output().unwrap();
-    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    succeed(shell.output().unwrap());
 
     let get = |what: &[&str]| kubectl(&control_plane, &[&["-n", NAMESPACE, "get", "-o"], what].concat());
     assert_eq!(get(&["jsonpath={.type}", "secret", "sheetanchor-tls"]), "kubernetes.io/tls");

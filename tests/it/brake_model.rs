@@ -125,7 +125,7 @@ fn judge(fleet: &mut [Member], second: u64, now: Moment, tally: &mut Tally) {
     for member in fleet {
         let health = &mut member.health;
         let before = health.standing();
-        health.judge(now, braked, &POLICY);
+        health.judge(now, now, braked, &POLICY);
         if health.standing() == before {
             continue;
         }

@@ -19,6 +19,8 @@ use crate::simulation::api::{Api, node, registered, report};
 
 /// How often the monitor ticks.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
+/// What follows from one moment takes no more ticks.
+const TICKS_MAX: usize = 10;
 
 pub(crate) fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -185,13 +187,18 @@ impl Stage {
         self.at = at;
     }
 
-    /// Time passes until `at`, with a tick every 50 ms, and those at `at` that what follows takes.
+    /// Time passes until `at`, with a tick every 50 ms, and then more at `at` until nothing follows.
     pub(crate) fn run_to(&mut self, at: Duration) {
         self.pass_to(at);
         self.ticked = at;
-        for _ in 0..3 {
+        for _ in 0..TICKS_MAX {
+            let before = self.log.len();
             self.tell(Event::Tick);
+            if self.log.len() == before {
+                return;
+            }
         }
+        panic!("no end of what follows at {at:?}: {:?}", self.log.last());
     }
 
     pub(crate) fn run(&mut self, span: Duration) {

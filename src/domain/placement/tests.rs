@@ -136,7 +136,7 @@ fn spares_are_used_as_the_policy_says() {
         let steering = steering(30_000, policy, down);
         // Late, and its resources unknown: no points but those of its rank.
         let mut late = mk_ready();
-        late.judge(at(30_000), false, &POLICY);
+        late.judge(at(30_000), at(30_000), false, &POLICY);
         for (role, view, expected) in
             [("active", mk_view("eu-2", late.clone()), active), ("spare", mk_view("eu-2", late).spare(), spare)]
         {

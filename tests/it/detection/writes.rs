@@ -131,7 +131,8 @@ fn a_conflict_is_decided_again_and_a_failure_waits() {
         let mut stage = Stage::with(&[("a", 10), ("b", 10)]);
         stage.beats(&["b"], s(10), 3);
         stage.answer = answer;
-        stage.run(ms(50));
+        stage.jump(ms(50));
+        stage.tell(Event::Tick);
         let (first, _) = *stage.taint_writes("a").first().expect("tried");
         stage.answer = Outcome::Stored;
         stage.run(s(2));
