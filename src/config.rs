@@ -1,5 +1,6 @@
 //! The command line: flags, their environment variables, and what they must not be.
 
+mod agent;
 mod demo;
 mod gates;
 
@@ -18,6 +19,7 @@ use crate::domain::placement::SparePolicy;
 use crate::domain::taint::UNSCHEDULABLE_KEY;
 use crate::state::policy::Policy;
 
+pub use self::agent::AgentArgs;
 pub use self::demo::DemoArgs;
 pub use self::gates::FeatureGates;
 
@@ -38,6 +40,8 @@ pub struct Cli {
 pub enum Command {
     /// Run in the hub cluster: judge heartbeats, write taints, answer scheduler and API server
     Serve(Box<ServeArgs>),
+    /// Run in a member cluster: report its health and its capacity to the hub, over and over
+    Agent(AgentArgs),
     /// Watch a cluster die: a simulated fleet and a scheduler around the real server, each step checked
     Demo(DemoArgs),
 }

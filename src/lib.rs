@@ -9,8 +9,10 @@
 //! - [`metrics`], [`config`], [`telemetry`] count, configure and log.
 //! - [`serve`] answers the scheduler and the API server from a snapshot; [`control`] watches and writes.
 //! - [`app`] wires them together.
+//! - [`agent`] beats for a member cluster, in a process of its own.
 //! - [`demo`] shows it: a hub in memory, a simulated fleet, a script that checks each step.
 
+pub mod agent;
 pub mod app;
 pub mod clock;
 pub mod config;

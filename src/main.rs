@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use sheetanchor::config::{self, Command, ServeArgs};
+use sheetanchor::config::{self, AgentArgs, Command, ServeArgs};
 use sheetanchor::control::error_line::error_line;
-use sheetanchor::{app, demo, telemetry};
+use sheetanchor::{agent, app, demo, telemetry};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -14,6 +14,7 @@ async fn main() -> ExitCode {
     };
     let ended = match cli.command {
         Command::Serve(args) => serve(*args).await.map(|()| 0),
+        Command::Agent(args) => agent(args).await.map(|()| 0),
         Command::Demo(args) => demo::run(&args).await,
     };
     match ended {
@@ -25,6 +26,11 @@ async fn main() -> ExitCode {
 async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     telemetry::init(args.logging_format, &args.log_level).map_err(anyhow::Error::msg)?;
     app::serve(args).await
+}
+
+async fn agent(args: AgentArgs) -> anyhow::Result<()> {
+    telemetry::init(args.logging_format, &args.log_level).map_err(anyhow::Error::msg)?;
+    agent::run(args).await
 }
 
 /// Prints what ends the program: help to standard output, errors to standard error.

@@ -12,6 +12,8 @@ pub mod guard;
 pub mod health;
 pub mod node;
 pub mod placement;
+pub mod report;
+pub mod requests;
 pub mod rescue;
 pub mod selector;
 pub mod shares;
@@ -19,6 +21,7 @@ pub mod sight;
 pub mod span;
 pub mod subscription;
 pub mod taint;
+pub mod tally;
 
 #[cfg(test)]
 pub(crate) mod testing;
