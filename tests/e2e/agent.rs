@@ -216,6 +216,39 @@ async fn until_status(client: &Client, expected: &Value) {
     .await;
 }
 
+/// A Node, or a Pod in the namespace default.
+fn object(kind: &str, name: &str) -> Value {
+    match kind {
+        "Node" => json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}}),
+        _ => json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": "default"}}),
+    }
+}
+
+/// Two nodes of the cluster's own and two that stand for others, with pods; n-2 is not ready.
+async fn stock(client: &Client) {
+    for (name, labels) in [
+        ("n-1", &[][..]),
+        ("n-2", &[]),
+        ("virtual", &[("type", "virtual-kubelet")]),
+        ("another", &[("sheetanchor.dev/cluster", "fleet.eu-2")]),
+    ] {
+        add_virtual_node(client, name, labels).await;
+    }
+    let not_ready = json!({"conditions": [{"type": "Ready", "status": "False", "reason": "R"}],
+        "allocatable": {"cpu": "3920m", "memory": "7Gi"}});
+    patch_status(client, object("Node", "n-2"), not_ready).await;
+    for (name, node) in [
+        ("a", Some("n-1")),
+        ("b", Some("n-1")),
+        ("ended", Some("n-2")),
+        ("elsewhere", Some("virtual")),
+        ("waiting", None),
+    ] {
+        create_pod(client, name, node).await;
+    }
+    patch_status(client, object("Pod", "ended"), json!({"phase": "Succeeded"})).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn it_reports_what_the_cluster_is_and_has_and_touches_nothing_else() {
     let control_plane = ControlPlane::start(Options::default()).await;
@@ -227,31 +260,7 @@ async fn it_reports_what_the_cluster_is_and_has_and_touches_nothing_else() {
     let cluster = json!({"apiVersion": "clusters.clusternet.io/v1beta1", "kind": "ManagedCluster",
         "metadata": {"name": "eu-1", "namespace": FLEET}});
     patch_status(&client, cluster, json!({"appPusher": true, "conditions": [fine]})).await;
-    for (name, labels) in [
-        ("n-1", &[][..]),
-        ("n-2", &[]),
-        ("virtual", &[("type", "virtual-kubelet")]),
-        ("another", &[("sheetanchor.dev/cluster", "fleet.eu-2")]),
-    ] {
-        add_virtual_node(&client, name, labels).await;
-    }
-    let object = |kind: &str, name: &str| match kind {
-        "Node" => json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}}),
-        _ => json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": "default"}}),
-    };
-    let not_ready = json!({"conditions": [{"type": "Ready", "status": "False", "reason": "R"}],
-        "allocatable": {"cpu": "3920m", "memory": "7Gi"}});
-    patch_status(&client, object("Node", "n-2"), not_ready).await;
-    for (name, node) in [
-        ("a", Some("n-1")),
-        ("b", Some("n-1")),
-        ("ended", Some("n-2")),
-        ("elsewhere", Some("virtual")),
-        ("waiting", None),
-    ] {
-        create_pod(&client, name, node).await;
-    }
-    patch_status(&client, object("Pod", "ended"), json!({"phase": "Succeeded"})).await;
+    stock(&client).await;
 
     let mut agent = Agent::start(&control_plane).await;
     let version = client.apiserver_version().await.unwrap();
@@ -291,9 +300,9 @@ async fn it_reports_what_the_cluster_is_and_has_and_touches_nothing_else() {
     assert_eq!((conditions.len(), &conditions[0], &conditions[1]["type"]), (2, &fine, &json!("Ready")));
     assert_eq!((cluster.metadata.generation, cluster.metadata.labels.unwrap()["theirs"].as_str()), (Some(1), "kept"));
     assert_eq!(cluster.data["spec"]["taints"], json!([{"key": "gpu", "effect": "NoSchedule"}]));
-    let ours = |entry: &&_| matches!(entry, &&kube::core::ManagedFieldsEntry { manager: Some(ref name), .. } if name == "sheetanchor-agent");
     let managed = cluster.metadata.managed_fields.unwrap();
-    let ours: Vec<_> = managed.iter().filter(ours).map(|entry| entry.subresource.as_deref()).collect();
+    let ours = managed.iter().filter(|entry| entry.manager.as_deref() == Some("sheetanchor-agent"));
+    let ours: Vec<_> = ours.map(|entry| entry.subresource.as_deref()).collect();
     assert_eq!(ours, [Some("status")]);
 
     agent.process.terminate();
@@ -387,7 +396,10 @@ async fn its_manifests_are_accepted_and_its_pod_is_admitted_as_restricted() {
     lax["spec"]["securityContext"].as_object_mut().unwrap().remove("seccompProfile");
     let refused = create(&lax).await.unwrap_err().to_string();
     assert!(refused.contains("restricted"), "{refused}");
-    // The quota is noticed by a watch of the API server's own.
+    // As the controller of quotas does, and as the API server notices by a watch of its own.
+    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota",
+        "metadata": {"name": "sheetanchor-agent-critical-pods", "namespace": "sheetanchor-agent"}});
+    patch_status(&client, quota, json!({"hard": {"pods": "100"}, "used": {"pods": "0"}})).await;
     eventually("the pod", PATIENCE, async || create(&pod).await).await;
 }
 
