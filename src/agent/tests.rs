@@ -95,14 +95,17 @@ async fn after_a_conflict_it_decides_again_on_what_is_stored_then() {
     hub.state().rivals = [theirs.clone(), theirs].into();
     let _running = start(&hub, &FakeMember::new(Mood::Well), PERIOD);
     sleep(PERIOD / 2).await;
+    let newest = json!({"status": {"conditions": [fine("newest")]}});
+    hub.state().rivals = [newest].into();
+    sleep(PERIOD).await;
 
     let state = hub.state();
     let outcomes: Vec<bool> = state.patches.iter().map(|(_, stored)| *stored).collect();
-    assert_eq!((outcomes, state.reads), (vec![false, false, true], 3));
+    assert_eq!((outcomes, state.reads), (vec![false, false, true, false, true], 4));
     let stamps = stamps(&state.patches);
-    assert_eq!(stamps[0], stamps[2], "one beat is one look at the member");
+    assert_eq!((stamps[0], stamps[3]), (stamps[2], stamps[4]), "one beat is one look at the member");
     let conditions = &state.object.as_ref().unwrap()["status"]["conditions"];
-    assert_eq!((&conditions[0], &conditions[1]["type"]), (&fine("newer"), &json!("Ready")));
+    assert_eq!((&conditions[0], &conditions[1]["type"]), (&fine("newest"), &json!("Ready")));
 }
 
 #[tokio::test(start_paused = true)]

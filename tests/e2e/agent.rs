@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client};
 use rustix::process::Signal;
@@ -70,9 +70,10 @@ impl Agent {
             apply(&client, path).await;
         }
         // By default everybody may ask an API server how it is.
-        let everybody =
-            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {}});
-        let _ = api(&client, &everybody).delete("system:public-info-viewer", &Default::default()).await;
+        let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding"});
+        for everybodys in ["system:public-info-viewer", "system:discovery"] {
+            api(&client, &binding).delete(everybodys, &DeleteParams::default()).await.unwrap();
+        }
         let kubeconfigs = [member, control_plane.kubeconfig(HUB_USER, None)];
         let dir = control_plane.dir().to_owned();
         Self { process: spawn(&dir, &kubeconfigs), dir, kubeconfigs }
@@ -284,7 +285,7 @@ async fn it_reports_what_the_cluster_is_and_has_and_touches_nothing_else() {
     create_pod(&client, "d", Some("n-2")).await;
     until_status(&client, &json!({"resourceUsage": {"cpuUsage": "4500m", "memoryUsage": gib(3)}})).await;
     let node = object("Node", "n-2");
-    api(&client, &node).delete("n-2", &Default::default()).await.unwrap();
+    api(&client, &node).delete("n-2", &DeleteParams::default()).await.unwrap();
     until_status(
         &client,
         &json!({
