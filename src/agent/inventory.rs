@@ -1,8 +1,8 @@
 //! Watches the member's nodes and pods, to add them up.
 //!
 //! Watched and not listed: a list of a large cluster at every beat would be a load on its API server.
-//! Added up anew for each beat, from a few numbers per object: that takes milliseconds for a hundred
-//! thousand pods, and a sum that is never corrected cannot drift.
+//! Added up anew for each beat, from a few numbers per object: for a hundred thousand pods that takes a
+//! fraction of a second, and a sum that is never corrected cannot drift.
 
 use std::fmt::Debug;
 
