@@ -1,5 +1,6 @@
 //! The command line: flags, their environment variables, and what they must not be.
 
+mod agent;
 mod command_line;
 mod demo;
 mod gates;
@@ -19,6 +20,7 @@ use crate::domain::placement::SparePolicy;
 use crate::domain::taint::UNSCHEDULABLE_KEY;
 use crate::state::policy::Policy;
 
+pub use self::agent::AgentArgs;
 pub use self::command_line::{Exit, parse};
 pub use self::demo::DemoArgs;
 pub use self::gates::FeatureGates;
@@ -41,6 +43,8 @@ pub struct Cli {
 pub enum Command {
     /// Run in the hub cluster: judge heartbeats, write taints, answer scheduler and API server
     Serve(Box<ServeArgs>),
+    /// Run in a member cluster: report its health and its capacity to the hub, over and over
+    Agent(AgentArgs),
     /// Watch a cluster die: a simulated fleet and a scheduler around the real server, each step checked
     Demo(DemoArgs),
     /// Say that clusters are dead, although the brake holds: they become Lost unless they beat

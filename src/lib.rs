@@ -10,8 +10,10 @@
 //! - [`serve`] answers the scheduler and the API server from a snapshot; [`control`] watches and writes.
 //! - [`app`] wires them together.
 //! - [`cli`] says to the leader what people want.
+//! - [`agent`] beats for a member cluster, in a process of its own.
 //! - [`demo`] shows it: a hub in memory, a simulated fleet, a script that checks each step.
 
+pub mod agent;
 pub mod app;
 pub mod cli;
 pub mod clock;

@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use sheetanchor::config::{self, Command, LoggingFormat, ServeArgs};
+use sheetanchor::config::{self, AgentArgs, Command, LoggingFormat, ServeArgs};
 use sheetanchor::control::error_line::error_line;
-use sheetanchor::{app, cli, demo, telemetry};
+use sheetanchor::{agent, app, cli, demo, telemetry};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -14,6 +14,7 @@ async fn main() -> ExitCode {
     };
     let ended = match cli.command {
         Command::Serve(args) => serve(*args).await,
+        Command::Agent(args) => agent(args).await.map(|()| 0),
         Command::Demo(args) => demo::run(&args).await,
         Command::Release(args) => cli::release::run(&args, &mut std::io::stdout()).await,
     };
@@ -35,6 +36,11 @@ async fn serve(args: ServeArgs) -> anyhow::Result<u8> {
         }
         (ended, _) => ended.map(|()| 0),
     }
+}
+
+async fn agent(args: AgentArgs) -> anyhow::Result<()> {
+    telemetry::init(args.logging_format, &args.log_level).map_err(anyhow::Error::msg)?;
+    agent::run(args).await
 }
 
 /// Prints what ends the program: help to standard output, errors to standard error.

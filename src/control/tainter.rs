@@ -1,5 +1,5 @@
 //! Makes the index's writes: taints and conditions on ManagedClusters, mirrors on Nodes, the
-//! brake's record. Nobody else in this program writes them; Events and the Lease have writers of
+//! brake's record. Nobody else in this process writes them; Events and the Lease have writers of
 //! their own.
 //!
 //! Invariant `one_writer`: nothing is sent unless we lead, every write to a ManagedCluster or a Node

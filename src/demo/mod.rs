@@ -126,6 +126,6 @@ fn serve_args(kubeconfig: &Path, certs: &Certs) -> anyhow::Result<ServeArgs> {
     let cli = config::parse(flags.into_iter().map(Into::into)).map_err(|exit| anyhow::anyhow!(exit.text))?;
     match cli.command {
         Command::Serve(args) => Ok(*args),
-        Command::Demo(_) | Command::Release(_) => None.context("these are not the flags of serve"),
+        Command::Agent(_) | Command::Demo(_) | Command::Release(_) => None.context("these are not the flags of serve"),
     }
 }

@@ -14,6 +14,8 @@ pub mod health;
 pub mod node;
 pub mod placement;
 pub mod plan;
+pub mod report;
+pub mod requests;
 pub mod rescue;
 pub mod selector;
 pub mod shares;
@@ -21,6 +23,7 @@ pub mod sight;
 pub mod span;
 pub mod subscription;
 pub mod taint;
+pub mod tally;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -22,6 +22,7 @@ mod sheetanchor;
 mod subscriptions;
 mod wait;
 
+mod agent;
 mod bad_input;
 mod bindings;
 mod blindness;

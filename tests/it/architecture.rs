@@ -43,6 +43,12 @@ const ROOMS: &[Room] = &[
         may_import: &["domain", "clock", "wire", "state", "config", "control", "app", "cli"],
         does_without: &["axum", "hyper"],
     },
+    // A process of its own, in another cluster: it shares with `serve` how one logs in and stops.
+    Room {
+        name: "agent",
+        may_import: &["domain", "clock", "wire", "config", "control", "app", "agent"],
+        does_without: &["axum", "hyper"],
+    },
     // Nobody may import it: it names everybody, and nobody names it.
     Room {
         name: "demo",
