@@ -84,7 +84,11 @@ fn a_recorded_move_is_no_swap() {
         }],
         ..sub_groups()
     };
-    let left = [["left, once both ran", "a1 a3 b1", "a3 b1", "a3 b1"], ["at once", "a1 b1", "a3 b1", "a3 b1"]];
+    let left = [
+        ["left, once both ran", "a1 a3 b1", "a3 b1", "a3 b1"],
+        ["at once", "a1 b1", "a3 b1", "a3 b1"],
+        ["beside an addition", "a1 a3 b1", "a3 a4 b1", "a3 a4 b1"],
+    ];
     check(&moved("a1", "a3", "a1"), &left);
     check(&moved("a3", "a4", "a1"), &[["home is not swapped in", "a4 b1", "a1 b1", "a4 b1"]]);
     check(&moved("a2", "s1", "a2"), &[["beside a swap", "a1 s1", "a3 s1", "a1 s1"]]);
