@@ -17,6 +17,7 @@ use tempfile::TempDir;
 
 use crate::control_plane::{ControlPlane, Options, client_from};
 use crate::fleet::managed_clusters;
+use crate::kubectl::repository;
 use crate::process::{EndsWithStdin, Process};
 use crate::scene::TAINT_KEY;
 use crate::wait::{PATIENCE, eventually};
@@ -107,6 +108,10 @@ async fn the_demo_hub_and_the_real_one_give_the_same_timeline() {
     assert_eq!(shown.len(), real.len(), "{shown:#?}");
     assert_eq!(shown.last().map(String::as_str), Some("# checks passed in #s."));
     assert_eq!(demo.left(), Vec::<String>::new());
+
+    let readme = fs::read_to_string(repository("README.md")).unwrap();
+    let (_, told) = readme.split_once("It prints:\n\n```\n").unwrap();
+    assert_eq!(facts(told.split_once("```").unwrap().0), shown, "the README");
 }
 
 #[test]
