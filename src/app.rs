@@ -212,14 +212,14 @@ async fn prepare(args: ServeArgs) -> anyhow::Result<Parts> {
 pub async fn hub(kubeconfig: Option<&Path>) -> anyhow::Result<Config> {
     match kubeconfig {
         Some(path) => hub_of(path).await.with_context(|| format!("cannot use --kubeconfig \"{}\"", path.display())),
-        None => Config::infer().await.map_err(|error| {
+        None => direct(Config::infer().await.map_err(|error| {
             // It names both tries; the kubeconfig is the one that a person can mend.
             let tried = error.source().map(ToString::to_string).unwrap_or_default();
             anyhow::anyhow!(
                 "cannot find the hub: this is no Pod with a service account, and no kubeconfig in KUBECONFIG or \
                  ~/.kube/config can be used ({tried}); name one with --kubeconfig"
             )
-        }),
+        })?),
     }
 }
 
@@ -229,10 +229,20 @@ pub async fn hub(kubeconfig: Option<&Path>) -> anyhow::Result<Config> {
 /// When the file cannot be read, or its context not be used.
 pub async fn hub_of(kubeconfig: &Path) -> anyhow::Result<Config> {
     let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
-    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    direct(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
+}
+
+/// The way to the hub, on which there must be no proxy.
+fn direct(mut config: Config) -> anyhow::Result<Config> {
     // As kubectl has it: HTTPS_PROXY is not meant for this machine's own ports.
     if matches!(config.cluster_url.host(), Some("localhost" | "127.0.0.1" | "[::1]")) {
         config.proxy_url = None;
+    }
+    if let Some(proxy) = &config.proxy_url {
+        let hub = &config.cluster_url;
+        anyhow::bail!(
+            "cannot reach the hub {hub} through the proxy {proxy}: unset HTTPS_PROXY, or proxy-url in the kubeconfig"
+        );
     }
     Ok(config)
 }

@@ -6,8 +6,11 @@ mod demo;
 mod gates;
 mod release;
 
+use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -72,7 +75,7 @@ pub struct ServeArgs {
     pub bind_address: IpAddr,
 
     /// Port for /filter, /prioritize, /mutate and the probes, over TLS; 0 lets the kernel choose
-    #[arg(long, env = "SHEETANCHOR_SECURE_PORT", value_name = "PORT", default_value_t = 9443)]
+    #[arg(long, env = "SHEETANCHOR_SECURE_PORT", value_name = "PORT", default_value_t = 9443, value_parser = whole(0..=u16::MAX))]
     pub secure_port: u16,
 
     /// Certificate chain of the secure port, PEM
@@ -133,7 +136,7 @@ pub struct ServeArgs {
 
     /// Periods of silence after which a cluster is Lost, 2 to 100
     #[arg(long, env = "SHEETANCHOR_HEARTBEAT_GRACE_PERIODS", value_name = "N", default_value_t = 3,
-          value_parser = clap::value_parser!(u32).range(2..=100))]
+          value_parser = whole(2..=100_u32))]
     pub heartbeat_grace_periods: u32,
 
     /// Share of the fleet whose failing together is blamed on the hub, above 0 and at most 1
@@ -206,6 +209,17 @@ fn duration(text: &str) -> Result<Duration, String> {
     let allowed = "allowed: a positive duration such as 500ms, 15s, 3m, 1m30s";
     let parsed: jiff::SignedDuration = text.parse().map_err(|_| allowed.to_owned())?;
     Duration::try_from(parsed).ok().filter(|duration| !duration.is_zero()).ok_or_else(|| allowed.to_owned())
+}
+
+/// A whole number in `range`.
+fn whole<T>(range: RangeInclusive<T>) -> impl Fn(&str) -> Result<T, String> + Clone
+where
+    T: FromStr + PartialOrd + Display + Clone,
+{
+    move |text| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.ok_or_else(|| format!("allowed: {} to {}", range.start(), range.end()))
+    }
 }
 
 fn period(text: &str) -> Result<Duration, String> {

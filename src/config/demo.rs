@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use super::duration;
+use super::{duration, whole};
 
 /// The flags of `demo`.
 #[derive(Clone, Debug, Parser)]
 pub struct DemoArgs {
     /// Simulated member clusters, 4 to 1000; every fourth is a spare
-    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u16).range(4..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = whole(4..=1000_u16))]
     pub clusters: u16,
 
     /// How often each of them beats, in whole seconds from 1s to 1m

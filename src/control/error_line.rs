@@ -22,7 +22,7 @@ pub fn error_line(error: &(dyn Error + 'static)) -> String {
             Some(kube::Error::Service(_)) => ("cannot reach the API server".to_owned(), false),
             _ => (error.to_string(), false),
         };
-        advice = advice.or_else(|| kubeconfig_advice(error.downcast_ref()?)).or_else(|| tls_advice(&text));
+        advice = advice.or_else(|| kubeconfig_advice(error.downcast_ref()?)).or_else(|| connection_advice(&text));
         if !line.contains(&text) {
             // An error that repeats its cause is cut to what it adds.
             let added = line.trim_end_matches(&error.to_string()).trim_end_matches([':', ' ']);
@@ -70,10 +70,13 @@ fn kubeconfig_advice(error: &KubeconfigError) -> Option<&'static str> {
     }
 }
 
-/// By rustls' words: its error is wrapped more than once on its way here.
-fn tls_advice(text: &str) -> Option<&'static str> {
-    let untrusted = text.starts_with("invalid peer certificate");
-    untrusted.then_some("is that the hub, and certificate-authority in the kubeconfig its CA?")
+/// By the words of rustls and hyper: their errors are wrapped more than once on their way here.
+fn connection_advice(text: &str) -> Option<&'static str> {
+    if text.starts_with("invalid peer certificate") {
+        return Some("is that the hub, and certificate-authority in the kubeconfig its CA?");
+    }
+    let unreachable = text.starts_with("tcp connect error") || text.starts_with("dns error");
+    unreachable.then_some("is the hub up, and its address in the kubeconfig right?")
 }
 
 #[cfg(test)]
@@ -145,5 +148,11 @@ mod tests {
     fn an_api_server_that_is_away_is_said_in_words() {
         let error = kube::Error::Service(layer("refused", None).into());
         assert_eq!(error_line(&error), "cannot reach the API server: refused");
+        for why in ["tcp connect error", "dns error"] {
+            let connect = layer("client error (Connect)", Some(layer(why, Some(layer("refused", None).into())).into()));
+            let line = error_line(&kube::Error::Service(connect.into()));
+            let advice = "is the hub up, and its address in the kubeconfig right?";
+            assert_eq!(line, format!("cannot reach the API server: client error (Connect): {why}: refused; {advice}"));
+        }
     }
 }

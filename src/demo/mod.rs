@@ -22,9 +22,11 @@ use std::path::Path;
 use std::{env, future::pending};
 
 use anyhow::Context;
+use clap::builder::Resettable;
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::app::{self, Server};
-use crate::config::{self, Command, DemoArgs, ServeArgs};
+use crate::config::{DemoArgs, ServeArgs};
 use crate::domain::span::short;
 use crate::telemetry;
 
@@ -48,7 +50,8 @@ const LOG: &str = "sheetanchor.log";
 pub async fn run(args: &DemoArgs) -> anyhow::Result<u8> {
     let interrupted = app::stop_signal()?;
     let own = Permissions::from_mode(0o700);
-    let dir = tempfile::Builder::new().prefix("sheetanchor-demo-").permissions(own).tempdir()?;
+    let dir = tempfile::Builder::new().prefix("sheetanchor-demo-").permissions(own).tempdir();
+    let dir = dir.context("cannot make a directory for the log and the certificates (choose where with TMPDIR)")?;
     telemetry::init_to_file(File::create(dir.path().join(LOG))?);
     let hub = Hub::start().await?;
     let kubeconfig = dir.path().join("kubeconfig");
@@ -109,11 +112,11 @@ pub async fn play<W: Write>(
     server.until(script).await?
 }
 
-/// The flags of the server, read by the parser that reads a user's.
+/// The flags of the server, read by the parser that reads a user's, but for the environment: what the
+/// script expects does not depend on what somebody exported for a server of their own.
 fn serve_args(kubeconfig: &Path, certs: &Certs) -> anyhow::Result<ServeArgs> {
     let file = |flag: &str, path: &Path| format!("--{flag}={}", path.display());
     let flags = [
-        "sheetanchor".to_owned(),
         "serve".to_owned(),
         file("kubeconfig", kubeconfig),
         file("tls-cert-file", &certs.cert),
@@ -123,9 +126,6 @@ fn serve_args(kubeconfig: &Path, certs: &Certs) -> anyhow::Result<ServeArgs> {
         "--admin-bind-address=127.0.0.1:0".to_owned(),
         "--spare-policy=OnFailure".to_owned(),
     ];
-    let cli = config::parse(flags.into_iter().map(Into::into)).map_err(|exit| anyhow::anyhow!(exit.text))?;
-    match cli.command {
-        Command::Serve(args) => Ok(*args),
-        Command::Agent(_) | Command::Demo(_) | Command::Release(_) => None.context("these are not the flags of serve"),
-    }
+    let parser = ServeArgs::command().mut_args(|flag| flag.env(Resettable::Reset));
+    Ok(ServeArgs::from_arg_matches(&parser.try_get_matches_from(flags)?)?)
 }

@@ -17,6 +17,7 @@ use tempfile::TempDir;
 
 use crate::control_plane::{ControlPlane, Options, client_from};
 use crate::fleet::managed_clusters;
+use crate::kubectl::repository;
 use crate::process::{EndsWithStdin, Process};
 use crate::scene::TAINT_KEY;
 use crate::wait::{PATIENCE, eventually};
@@ -37,6 +38,8 @@ impl Demo {
         command.arg("demo").args(args).env("TMPDIR", tmp.path());
         // Of no use on loopback, as for kubectl.
         command.env("HTTPS_PROXY", "http://127.0.0.1:1");
+        // What is exported for a server of one's own is not for the demo's.
+        command.env("SHEETANCHOR_SUBSCRIPTION_GUARD", "off").env("SHEETANCHOR_LOG_LEVEL", "loud");
         Self { process: Process::spawn("demo", command, dir.path(), EndsWithStdin::No), tmp, _dir: dir }
     }
 
@@ -105,6 +108,19 @@ async fn the_demo_hub_and_the_real_one_give_the_same_timeline() {
     assert_eq!(shown.len(), real.len(), "{shown:#?}");
     assert_eq!(shown.last().map(String::as_str), Some("# checks passed in #s."));
     assert_eq!(demo.left(), Vec::<String>::new());
+
+    let readme = fs::read_to_string(repository("README.md")).unwrap();
+    let (_, told) = readme.split_once("It prints:\n\n```\n").unwrap();
+    assert_eq!(facts(told.split_once("```").unwrap().0), shown, "the README");
+}
+
+#[test]
+fn a_demo_that_cannot_begin_says_what_to_do_in_one_line() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sheetanchor"));
+    let output = command.arg("demo").env("TMPDIR", "/nonexistent").output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), told.lines().count()), (Some(1), 1), "{told}");
+    assert!(told.starts_with("error: cannot make a directory") && told.contains("TMPDIR"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::certificates::gen_sh;
@@ -290,4 +290,21 @@ async fn kube_scheduler_loads_the_shipped_configuration_and_asks() {
     scene.create_deployment("web", 3, json!({})).await;
     assert_eq!(scene.bound("web", 3).await, ["spare-1"; 3]);
     assert_eq!((calls("filter").await, calls("prioritize").await), (3.0, 3.0));
+    // As a second one beside a scheduler that cannot be configured.
+    let guide = fs::read_to_string(repository("manifests/scheduler-config/README.md")).unwrap();
+    let (_, rest) = guide.split_once("```yaml\n   leaderElection:\n").unwrap();
+    let lines = rest.split_once("   ```").unwrap().0.lines().map(|line| format!("{}\n", &line[3..]));
+    let second = shipped_config(&scene.control_plane, &scene.sheetanchor);
+    let (before, after) = second.split_once("  leaderElect: true\n").unwrap();
+    scene.control_plane.start_scheduler(&format!("{before}{}{after}", lines.collect::<String>()));
+    let pods: Api<Pod> = Api::namespaced(scene.client.clone(), "default");
+    for (name, scheduler) in [("others", "default-scheduler"), ("own", "sheetanchor-scheduler")] {
+        let pod = json!({
+            "metadata": {"name": name, "labels": {"app": name}},
+            "spec": {"schedulerName": scheduler, "containers": [{"name": "main", "image": "registry.example/none"}]},
+        });
+        pods.create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
+    }
+    assert_eq!(scene.bound("own", 1).await, ["spare-1"]);
+    assert_eq!(calls("filter").await, 4.0);
 }

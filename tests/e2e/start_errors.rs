@@ -36,16 +36,32 @@ fn a_start_that_cannot_succeed_is_one_line_and_an_exit_code() {
     assert_eq!((&told["level"], output.status.code()), (&json!("ERROR"), Some(1)), "{told}");
     assert!(told["message"].as_str().unwrap().starts_with("cannot read TLS certificate"), "{told}");
     // With neither a flag nor anything in the usual places.
-    let mut command = serve(&[], paths);
-    let args: Vec<_> = command.get_args().take_while(|arg| *arg != "--kubeconfig").map(ToOwned::to_owned).collect();
-    command = Command::new(env!("CARGO_BIN_EXE_sheetanchor"));
-    command.args(args).env_remove("KUBECONFIG").env_remove("KUBERNETES_SERVICE_HOST").env("HOME", dir.path());
+    let mut command = serve_as_usual(paths);
+    command.env_remove("KUBECONFIG").env_remove("KUBERNETES_SERVICE_HOST").env("HOME", dir.path());
     let usual = text(&dir.path().join(".kube/config")).to_owned();
     let expected = format!(
         "error: cannot find the hub: this is no Pod with a service account, and no kubeconfig in KUBECONFIG or \
          ~/.kube/config can be used (…{usual}…No such file or directory…); name one with --kubeconfig"
     );
     check("no kubeconfig at all", command, 1, &expected);
+    // kube would name a feature of its own that is off.
+    for (name, mut command, begin) in [
+        ("a proxy", serve(&[], [paths[0], paths[1], &files.remote]), "error: cannot use --kubeconfig …: "),
+        ("a proxy, as usual", serve_as_usual(paths), "error: "),
+    ] {
+        command.env("HTTPS_PROXY", "http://127.0.0.1:1").env("KUBECONFIG", &files.remote);
+        let expected =
+            "cannot reach the hub https://hub.invalid/ through the proxy http://127.0.0.1:1/: unset HTTPS_PROXY, …";
+        check(name, command, 1, &format!("{begin}{expected}"));
+    }
+}
+
+/// As [`serve`], with the kubeconfig in the usual places.
+fn serve_as_usual(paths: [&str; 3]) -> Command {
+    let named = serve(&[], paths);
+    let mut command = Command::new(named.get_program());
+    command.args(named.get_args().take_while(|arg| *arg != "--kubeconfig"));
+    command
 }
 
 fn addresses<'a>(files: &'a StartFiles, paths: [&'a str; 3]) -> Vec<Case<'a>> {
@@ -171,6 +187,8 @@ pub(crate) struct StartFiles {
     junk: String,
     no_context: String,
     no_login: String,
+    /// Names a hub on another machine.
+    remote: String,
     /// Holds the port.
     _listener: TcpListener,
     taken: String,
@@ -211,7 +229,11 @@ impl StartFiles {
             empty: file("empty", ""),
             junk: file("junk", "no: [yaml"),
             no_context: file("no-context", &kubeconfig(json!([]), json!({}))),
-            no_login: file("no-login", &kubeconfig(context, login)),
+            no_login: file("no-login", &kubeconfig(context.clone(), login)),
+            remote: file(
+                "remote",
+                &kubeconfig(context, json!({})).replace("http://127.0.0.1:1", "https://hub.invalid"),
+            ),
             taken: taken.to_string(),
             taken_port: format!("--secure-port={}", taken.port()),
             _listener: listener,
