@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::guarded::{
     bring_back, clusters, is_content, label, lose, outcomes, reviews, start, start_with, stored_each, taint,
-    taint_each, until_attempted, until_placed,
+    until_attempted, until_placed,
 };
 use crate::request::MERGE_PATCH;
 use crate::rival::Rival;
