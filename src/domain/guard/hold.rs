@@ -74,10 +74,10 @@ impl<F: Fleet> Guard<'_, F> {
             if self.sticky { self.swap_back(&mut exchange, &rescues, &forgotten, facts) } else { Default::default() };
         out.extend(swapped_out);
         let mut will = exchange.will;
-        rescues.apply(&mut will);
         for (source, to) in forgotten.doubles {
             will.double(source, to);
         }
+        rescues.apply(&mut will);
         let moved = rescues.reasons(written, &will);
         let rule = match (moved.is_empty(), kept.is_empty()) {
             (false, _) => Rule::Apply,

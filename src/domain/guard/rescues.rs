@@ -147,14 +147,13 @@ impl<'a> Rescues<'a> {
             let to = rescue.to.as_str();
             let lacks_to = was.has(to) && !will.has(to);
             let source = sources(rescue).find(|source| was.has(source));
-            if let Some(source) = source
-                && !will.has(source)
-                && lacks_to
-            {
+            if !lacks_to {
+                continue;
+            }
+            if let Some(source) = source.filter(|source| !will.has(source)) {
                 forgotten.clusters.insert(source, rescue.home.as_str());
             }
             match source {
-                _ if !lacks_to => {}
                 Some(source) if rescue.replicas.is_none() => forgotten.doubles.push((source, to)),
                 _ => _ = forgotten.clusters.insert(to, rescue.home.as_str()),
             }
