@@ -112,7 +112,11 @@ mod tests {
             assert!(exit.text.contains("; allowed: --kubeconfig, --bind-address, "), "{}", exit.text);
         }
         let exit = parse(["sheetanchor", "server"].map(OsString::from)).expect_err("no such subcommand");
-        assert!(exit.text.contains("'server'") && exit.text.contains("allowed: serve, agent, demo, release"), "{}", exit.text);
+        assert!(
+            exit.text.contains("'server'") && exit.text.contains("allowed: serve, agent, demo, release"),
+            "{}",
+            exit.text
+        );
         let exit = parse(["sheetanchor", "serve"].map(OsString::from)).expect_err("files are missing");
         assert!(exit.text.contains("--tls-cert-file") && exit.text.lines().count() == 1, "{}", exit.text);
     }
